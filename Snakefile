@@ -1,0 +1,26 @@
+# The study, from MNIST to verdicts. `snakemake --cores all` makes all of it; config.yaml says what it is.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/analysis.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        RECORDS,
+        expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=TABLES, format=["csv", "md", "tex"]),
+        expand(f"{RESULTS}/figures/{{figure}}.{{format}}", figure=FIGURES, format=["pdf", "png"]),
+
+
+onsuccess:
+    shell("python -m pixelpatch show {RESULTS:q}")

@@ -1,0 +1,168 @@
+"""Records to tidy tables: every run of the study, read whole and checked, or a list of all that is wrong."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pixelpatch.errors import UserError
+from pixelpatch.record import read_record
+
+RUNS = ["experiment", "seed", "narrowed", "metric", "value"]
+CURVES = ["experiment", "seed", "narrowed", "metric", "epoch", "value"]
+CONFUSION = ["experiment", "seed", "label", "predicted", "count"]
+
+OTHER = 10  # the column of a confusion matrix for whatever is not a digit
+PREDICTED = np.array([*"0123456789", "other"], dtype=object)
+MOST_PROBLEMS = 30
+
+
+class Tidy(NamedTuple):
+    """The study's results in long form (columns RUNS, CURVES, CONFUSION), and sentences the reader should see.
+
+    `confusion` has all 100 digit cells of a run, and those of "other" (no digit) that occurred.
+    """
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    confusion: pd.DataFrame
+    notes: list[str]
+
+
+def collect(study: dict, folder: Path) -> Tidy:
+    """Read the record of every run of `study` (as in study.json, which lies in `folder`) into tidy tables.
+
+    Raises UserError, with everything that is wrong at once, for a record that is missing, torn or edited, that belongs
+    to another experiment, seed or spec, or that holds a number that is not finite; and for a run that is listed twice.
+    Records of several versions of the training code are told of in `notes`. Holds one record's predictions at a time.
+    """
+    problems = _repeats(study["runs"])
+    runs, curves, confusion, sources = [], [], [], Counter()
+    for run in study["runs"]:
+        try:
+            record = read_record(Path(folder) / run["record"])
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        problems += _problems(run, record, study["experiments"])
+        if problems:
+            continue  # only the other problems are still of interest
+        narrowed = study["experiments"][run["experiment"]]["narrowed"]
+        runs += [(run["experiment"], run["seed"], narrowed, *pair) for pair in _numbers(record)]
+        curves += [
+            (run["experiment"], run["seed"], narrowed, metric, epoch, value)
+            for metric, values in record["curve"].items()
+            for epoch, value in enumerate(values, start=1)
+        ]
+        confusion.append(_confusion(record["labels"], record["predictions"]))
+        sources[record["provenance"]["source"]] += 1
+    if problems:
+        raise UserError(_listed(problems))
+    return Tidy(
+        runs=pd.DataFrame(runs, columns=RUNS).astype({"narrowed": bool, "value": float}),
+        curves=pd.DataFrame(curves, columns=CURVES).astype({"narrowed": bool, "value": float}),
+        confusion=_confusion_table(study["runs"], confusion),
+        notes=_version_notes(sources),
+    )
+
+
+def _repeats(runs: list[dict]) -> list[str]:
+    """A sentence for every experiment and seed that the study lists more than once."""
+    counts = Counter((run["experiment"], run["seed"]) for run in runs)
+    return [
+        f"The study lists {experiment} seed {seed} {count} times; list every seed once."
+        for (experiment, seed), count in counts.items()
+        if count > 1
+    ]
+
+
+def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
+    """A sentence for everything that is wrong with the record of `run`."""
+    name = run["record"]
+    if run["experiment"] not in experiments:
+        yield f"{name} is a run of {run['experiment']}, which is no experiment of the study."
+        return
+    if (record["experiment"], record["seed"]) != (run["experiment"], run["seed"]):
+        yield (
+            f"{name} holds {record['experiment']} seed {record['seed']}, not {run['experiment']} seed {run['seed']}: "
+            "it was moved or copied; delete it and run again."
+        )
+    elif differing := sorted(_differing(record["spec"], experiments[run["experiment"]]["spec"])):
+        yield f"{name} is of another spec than the study's (they differ in {', '.join(differing)}); run it again."
+    values = [*_numbers(record), *((metric, value) for metric, curve in record["curve"].items() for value in curve)]
+    for metric in dict.fromkeys(metric for metric, value in values if not _finite(value)):
+        yield f"{name} has a value of {metric} that is not a finite number; the run failed, so run it again."
+    labels, predictions = record["labels"], record["predictions"]
+    if len(labels) != len(predictions):
+        yield f"{name} has {len(predictions)} predictions for {len(labels)} labels; run it again."
+    if not set(labels) <= set("0123456789"):
+        yield f"{name} has labels other than the digits 0 to 9; run it again."
+
+
+def _numbers(record: dict) -> list[tuple[str, Any]]:
+    """All single numbers of a record: its metrics, and its timing under "timing/"."""
+    return [*record["metrics"].items(), *((f"timing/{key}", value) for key, value in record["timing"].items())]
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _differing(a: Any, b: Any, path: str = "") -> Iterator[str]:
+    """The dotted keys at which two specs differ, those that only one of them has included."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in a.keys() | b.keys():
+            here = f"{path}.{key}" if path else str(key)
+            if key in a and key in b:
+                yield from _differing(a[key], b[key], here)
+            else:
+                yield here
+    elif a != b:
+        yield path
+
+
+def _confusion(labels: str, predictions: str) -> np.ndarray:
+    """Counts of shape (10 labels, 10 digits and OTHER)."""
+    # One code point is one number; whatever lies below "0" wraps round to a large one, so one comparison does.
+    row, column = (
+        np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32) - ord("0") for text in (labels, predictions)
+    )
+    cell = row * (OTHER + 1) + np.minimum(column, OTHER)
+    return np.bincount(cell, minlength=10 * (OTHER + 1)).reshape(10, OTHER + 1)
+
+
+def _confusion_table(runs: list[dict], matrices: list[np.ndarray]) -> pd.DataFrame:
+    """The matrices in long form, one per run: the digits' cells all, those of OTHER where anything was counted."""
+    counts = np.stack(matrices) if matrices else np.zeros((0, 10, OTHER + 1), dtype=int)
+    shown = counts > 0
+    shown[:, :, :OTHER] = True
+    run, label, predicted = np.nonzero(shown)
+    columns = (
+        np.array([r["experiment"] for r in runs], dtype=object)[run],
+        np.array([r["seed"] for r in runs], dtype=int)[run],
+        label,
+        PREDICTED[predicted],
+        counts[shown],
+    )
+    return pd.DataFrame(dict(zip(CONFUSION, columns, strict=True)))
+
+
+def _version_notes(sources: Counter) -> list[str]:
+    """A warning where the records were made by different versions of the training code."""
+    if len(sources) < 2:
+        return []
+    shares = ", ".join(f"{count} by {source[:12]}" for source, count in sources.most_common())
+    return [
+        f"The records were made by {len(sources)} versions of the training code ({shares}): what differs between runs "
+        "may be the code; run the older ones again before publishing."
+    ]
+
+
+def _listed(problems: list[str]) -> str:
+    """All problems, a line each; of very many, the first ones and how many more there are."""
+    rest = len(problems) - MOST_PROBLEMS
+    return "\n".join(problems[:MOST_PROBLEMS] + ([f"… and {rest} more problems like these."] if rest > 0 else []))

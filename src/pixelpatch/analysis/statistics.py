@@ -1,0 +1,270 @@
+"""The study's statistics: pure functions of numbers; whatever draws at random takes its generator as an argument.
+
+Two questions are asked throughout, and they need different answers:
+
+* *Could this documented number be one more of our runs?* A write-up documents one run, so it is held against a
+  **prediction** interval (the spread of runs *and* the uncertainty of our mean), never against a confidence interval of
+  the mean, which shrinks to nothing as seeds are added and would then reject every honest single run.
+* *Do two systems differ?* Both have replications, so their means are compared: Welch, permutation, effect sizes.
+
+A documented number is known only as precisely as it was printed: "95.01" is anything in 95.005..95.015. `half_unit` is
+half a unit of the last printed digit, and only what lies beyond it counts as distance.
+"""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import ArrayLike
+from scipy import special, stats
+from statsmodels.stats.multitest import multipletests
+
+# Distances below this share of the numbers themselves are the noise of binary fractions (92.305 - 92.3 > 0.005).
+ROUNDING = 1e-12
+MOST_SEEDS = 2**40
+
+
+class CurveTest(NamedTuple):
+    """How far a documented curve lies from the replicated ones: see `simultaneous_test`."""
+
+    p_value: float
+    limiting_p_value: float
+    epoch: int
+    sign: int
+
+
+class Holm(NamedTuple):
+    """Holm's adjusted p-values and the factor each was multiplied by: two arrays in the order of the input."""
+
+    adjusted: np.ndarray
+    multiplier: np.ndarray
+
+
+class Welch(NamedTuple):
+    """Difference of two means, its confidence interval, t, and the p-values of `a != b` and of `a > b`."""
+
+    difference: float
+    low: float
+    high: float
+    t: float
+    p_value: float
+    p_greater: float
+
+
+def mean_and_spread(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and sample standard deviation over the first axis (seeds); any further axes (epochs) are kept.
+
+    Equal values have exactly their own value as mean and exactly 0 as spread (sums of binary fractions would not say
+    so). No value: both NaN. One value: its spread is NaN.
+    """
+    values = np.asarray(values, dtype=float)
+    if len(values) == 0:
+        return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
+    equal = (values == values[0]).all(axis=0)
+    mean = np.where(equal, values[0], values.mean(axis=0))
+    if len(values) == 1:
+        return mean, np.full(values.shape[1:], np.nan)
+    return mean, np.where(equal, 0.0, values.std(axis=0, ddof=1))
+
+
+def prediction_interval(values: ArrayLike, confidence: float) -> tuple[float, float]:
+    """The interval that holds one new run with the given confidence: mean ± t s √(1 + 1/n), t with n − 1 degrees.
+
+    `values` has one number per seed, taken as independent and normal (Hahn & Meeker, *Statistical Intervals*, 1991).
+    NaN for fewer than two.
+    """
+    low, high = _intervals(np.asarray(values, dtype=float), confidence)
+    return float(low), float(high)
+
+
+def prediction_p_value(values: ArrayLike, documented: float, half_unit: float) -> float:
+    """Two-sided p-value of "the documented number is one more run like these": of t = d / (s √(1 + 1/n)).
+
+    d is how far the documented number, anywhere within its `half_unit`, stays from the mean of `values` (one per
+    seed). 1 where d is 0; 0 where the seeds are all equal and d is not; NaN for fewer than two seeds.
+    """
+    return float(_p_value(_surprise(values, documented, half_unit), len(np.asarray(values))))
+
+
+def limiting_p_value(values: ArrayLike, documented: float, half_unit: float) -> float:
+    """What `prediction_p_value` would tend to with ever more seeds of the present mean and spread: 2 (1 − Φ(d / s))."""
+    return float(2 * stats.norm.sf(_surprise(values, documented, half_unit)))
+
+
+def seeds_needed(values: ArrayLike, documented: float, half_unit: float, alpha: float) -> int | None:
+    """The smallest number of seeds, above the present one, at which `prediction_p_value` falls below `alpha`.
+
+    At the present mean and spread, that is. None where it never does (`limiting_p_value` is not below `alpha`, or
+    so little below that 2⁴⁰ seeds would not do) and where fewer than two seeds leave the spread unknown.
+    """
+    surprise = _surprise(values, documented, half_unit)
+    present = len(np.asarray(values))
+    if not 2 * stats.norm.sf(surprise) < alpha:
+        return None
+    enough = present + 1  # the p-value falls as n grows, so double up to an n that does, then halve down to the least
+    too_few = present
+    while not _p_value(surprise, enough) < alpha:
+        too_few, enough = enough, 2 * enough
+        if enough > MOST_SEEDS:
+            return None
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        if _p_value(surprise, middle) < alpha:
+            enough = middle
+        else:
+            too_few = middle
+    return enough
+
+
+def simultaneous_band(curves: ArrayLike, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """The band that holds one whole new curve with at least the given confidence: low and high, shape (epochs,).
+
+    `curves` has shape (seeds, epochs). Each epoch has its prediction interval at confidence 1 − (1 − confidence) / E
+    (Bonferroni). That holds under any dependence between epochs, and neighbouring epochs depend strongly; the sharper
+    region of Hotelling would need the covariance of E epochs, which is singular with fewer seeds than epochs.
+    """
+    curves = np.asarray(curves, dtype=float)
+    return _intervals(curves, 1 - (1 - confidence) / curves.shape[1])
+
+
+def simultaneous_test(curves: ArrayLike, documented: ArrayLike, half_unit: ArrayLike) -> CurveTest:
+    """Is the documented curve one more of these? p = min(1, E · the smallest p-value of an epoch), as in the band.
+
+    `curves` has shape (seeds, epochs), `documented` and `half_unit` (epochs,). `epoch` (from 1) is the most extreme
+    one, the first of equals, and `sign` says whether our mean lies above (+1) or below (−1) the documented value
+    there; 0 where no epoch is off. Fewer than two seeds: NaN, epoch 0 and sign 0.
+    """
+    curves, documented = np.asarray(curves, dtype=float), np.asarray(documented, dtype=float)
+    surprise = _surprise(curves, documented, half_unit)
+    if np.isnan(surprise).any():
+        return CurveTest(np.nan, np.nan, 0, 0)
+    worst = int(np.argmax(surprise))
+    epochs = curves.shape[1]
+    return CurveTest(
+        p_value=min(1.0, epochs * float(_p_value(surprise[worst], len(curves)))),
+        limiting_p_value=min(1.0, epochs * float(2 * stats.norm.sf(surprise[worst]))),
+        epoch=worst + 1,
+        sign=int(np.sign(mean_and_spread(curves)[0] - documented)[worst]) if surprise[worst] > 0 else 0,
+    )
+
+
+def holm(p_values: ArrayLike) -> Holm:
+    """Holm's step-down correction (1979): it bounds the chance of any false alarm, under any dependence.
+
+    NaN p-values stay NaN and are no part of the family. The multiplier of a p-value is m − (how many are smaller).
+    """
+    p_values = np.asarray(p_values, dtype=float)
+    tested = ~np.isnan(p_values)
+    adjusted, multiplier = np.full(p_values.shape, np.nan), np.full(p_values.shape, np.nan)
+    if tested.any():
+        adjusted[tested] = multipletests(p_values[tested], method="holm")[1]
+        multiplier[tested] = tested.sum() + 1 - stats.rankdata(p_values[tested], method="min")
+    return Holm(adjusted, multiplier)
+
+
+def welch(a: ArrayLike, b: ArrayLike, confidence: float) -> Welch:
+    """Welch's t-test of two independent samples with unequal variances, and the interval of mean(a) − mean(b).
+
+    Where both samples have no spread at all the answer is exact (p is 0 or 1). Fewer than two values in either: NaN
+    but for the difference.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    difference = float(mean_and_spread(a)[0] - mean_and_spread(b)[0])
+    if min(len(a), len(b)) < 2:
+        return Welch(difference, np.nan, np.nan, np.nan, np.nan, np.nan)
+    if _constant(a) and _constant(b):
+        sign = np.sign(difference)
+        t = sign * np.inf if sign else 0.0
+        return Welch(difference, difference, difference, float(t), float(sign == 0), float((1 - sign) / 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns where one sample has no spread; Welch allows it
+        result = stats.ttest_ind(a, b, equal_var=False)
+        interval = result.confidence_interval(confidence)
+    return Welch(
+        difference=difference,
+        low=float(interval.low),
+        high=float(interval.high),
+        t=float(result.statistic),
+        p_value=float(result.pvalue),
+        p_greater=float(stats.t.sf(result.statistic, result.df)),
+    )
+
+
+def permutation_p_value(a: ArrayLike, b: ArrayLike, *, permutations: int, rng: Generator) -> float:
+    """Two-sided permutation p-value of the difference of two means: it assumes exchangeable runs, and no normality.
+
+    Exact where there are at most `permutations` ways to deal the values into the two samples, otherwise drawn with
+    `rng`. Fewer than two values in either: NaN.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if min(len(a), len(b)) < 2:
+        return np.nan
+    pooled = np.concatenate([a, b])
+    low, width = pooled.min(), np.ptp(pooled)
+    if width == 0:
+        return 1.0
+
+    def difference(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+        # Rounded, so that deals that tie on paper (95.01 + 95.04 = 95.02 + 95.03) tie in binary fractions too.
+        return np.round(x.mean(axis=axis) - y.mean(axis=axis), 9)
+
+    samples = ((a - low) / width, (b - low) / width)
+    return float(stats.permutation_test(samples, difference, vectorized=True, n_resamples=permutations, rng=rng).pvalue)
+
+
+def hedges_g(a: ArrayLike, b: ArrayLike) -> float:
+    """Hedges' g: the difference of two means in pooled standard deviations, less its bias in small samples (1981).
+
+    The correction is the exact Γ(m/2) / (√(m/2) Γ((m − 1)/2)) with m = n_a + n_b − 2. Without any spread it is ±∞, or
+    NaN where the means are equal too. Fewer than two values in either: NaN.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if min(len(a), len(b)) < 2:
+        return np.nan
+    (mean_a, spread_a), (mean_b, spread_b) = mean_and_spread(a), mean_and_spread(b)
+    degrees = len(a) + len(b) - 2
+    pooled = np.sqrt(((len(a) - 1) * spread_a**2 + (len(b) - 1) * spread_b**2) / degrees)
+    correction = np.exp(special.gammaln(degrees / 2) - special.gammaln((degrees - 1) / 2)) / np.sqrt(degrees / 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(correction * (mean_a - mean_b) / pooled)
+
+
+def superiority(a: ArrayLike, b: ArrayLike) -> float:
+    """Chance that a run of `a` beats a run of `b`, ties counted half: Mann and Whitney's U / (n_a n_b).
+
+    Fewer than two values in either: NaN.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if min(len(a), len(b)) < 2:
+        return np.nan
+    return float((1 + np.sign(a[:, None] - b).mean()) / 2)
+
+
+def _intervals(values: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction intervals over the first axis: low and high, shaped as the further axes."""
+    mean, spread = mean_and_spread(values)
+    n = len(values)
+    if n < 2:
+        return np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    reach = stats.t.isf((1 - confidence) / 2, n - 1) * spread * np.sqrt(1 + 1 / n)
+    return mean - reach, mean + reach
+
+
+def _surprise(values: ArrayLike, documented: ArrayLike, half_unit: ArrayLike) -> np.ndarray:
+    """The distance d / s over the first axis: 0 where d is 0, ∞ where only s is, NaN for fewer than two seeds."""
+    mean, spread = mean_and_spread(values)
+    documented = np.asarray(documented, dtype=float)
+    distance = np.maximum(np.abs(mean - documented) - half_unit, 0)
+    distance = np.where(distance <= ROUNDING * np.maximum(np.abs(mean), np.abs(documented)), 0, distance)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return np.where((distance == 0) & ~np.isnan(spread), 0.0, distance / spread)
+
+
+def _p_value(surprise: np.ndarray, n: int) -> np.ndarray:
+    """The two-sided p-value of a distance of `surprise` standard deviations from the mean of n seeds."""
+    return 2 * stats.t.sf(surprise / np.sqrt(1 + 1 / n), n - 1) if n > 1 else np.full_like(surprise, np.nan)
+
+
+def _constant(values: np.ndarray) -> bool:
+    return bool((values == values[0]).all())

@@ -1,0 +1,60 @@
+"""Files written whole or not at all, and JSON that is the same text for the same value."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pixelpatch.errors import UserError
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of `value`: sorted keys, no spaces. Raises ValueError on NaN and infinities."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def readable_json(value: Any) -> str:
+    """JSON text in the value's own key order, for files that people read. Raises ValueError on NaN and infinities."""
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a JSON value, independent of key order."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content` so that `path` either holds all of it or is left as it was.
+
+    Raises UserError where the file cannot be written (disk full, read-only folder); no temporary file stays behind.
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; results are to be shared
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise UserError(f"{path} cannot be written: {error.strerror or error}; nothing was changed.") from None
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in a file. Raises UserError where the file is missing, unreadable or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not whole JSON ({error}); delete it and run again.") from None

@@ -1,0 +1,47 @@
+"""One progress line: rewritten in place on a terminal, a new line now and then in a log file."""
+
+import sys
+import time
+
+from torch import Tensor
+
+LOG_SECONDS = 30.0
+TERMINAL_SECONDS = 0.5
+
+
+class Progress:
+    """Says how far a run is: loss, accuracy, images per second and time left."""
+
+    def __init__(self, name: str, *, epochs: int, steps: int, images: int) -> None:
+        self.name, self.epochs, self.steps, self.images = name, epochs, steps, images  # steps and images of an epoch
+        self.terminal = sys.stderr.isatty()
+        self.train_seconds = 0.0
+        self._done = 0
+        self._accuracy = ""
+        self._started = self._last = self._shown = time.perf_counter()
+
+    def step(self, epoch: int, losses: list[Tensor]) -> None:
+        """Call after every training step with the epoch's losses so far; reads the last one only when a line is due."""
+        now = time.perf_counter()
+        self.train_seconds += now - self._last
+        self._last = now
+        self._done += 1
+        if now - self._shown >= (TERMINAL_SECONDS if self.terminal else LOG_SECONDS):
+            self._show(epoch, f"step {len(losses)}/{self.steps}, loss {float(losses[-1]):.4f}{self._accuracy}")
+
+    def epoch(self, epoch: int, results: dict[str, float]) -> None:
+        """Call at the end of every epoch, evaluation included; writes a line that stays."""
+        self._last = time.perf_counter()
+        if (accuracy := results.get("validation/accuracy")) is not None:
+            self._accuracy = f", validation accuracy {accuracy:.2f} %"
+        self._show(epoch, f"loss {results['train/loss']:.4f}{self._accuracy}", stays=True)
+
+    def _show(self, epoch: int, text: str, *, stays: bool = False) -> None:
+        now = time.perf_counter()
+        left = (now - self._started) / self._done * (self.epochs * self.steps - self._done)
+        rate = self._done * self.images / self.steps / max(self.train_seconds, 1e-9)
+        clock = f"{int(left) // 60}:{int(left) % 60:02d} left"
+        line = f"{self.name}  epoch {epoch}/{self.epochs}  {text}, {rate:,.0f} images/s, {clock}"
+        end = "\n" if stays or not self.terminal else ""
+        print(f"\r\033[K{line}" if self.terminal else line, end=end, file=sys.stderr, flush=True)
+        self._shown = now

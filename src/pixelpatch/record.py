@@ -1,0 +1,104 @@
+"""The run record: one JSON file per experiment × seed, the only thing that anything downstream reads.
+
+A record holds the full spec, the seed, the curve per epoch, the final metrics, every test prediction, what it cost and
+where it came from. Metrics are named `split/metric`; accuracies are in percent, losses in nats, times in seconds.
+A checksum over the rest makes an edited or damaged record recognisable.
+"""
+
+import math
+import platform
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pixelpatch.errors import UserError
+from pixelpatch.files import canonical_json, digest, read_json, write_atomically
+from pixelpatch.source import source_digest
+
+FORMAT = 1
+KEYS = {
+    "format",
+    "experiment",
+    "seed",
+    "spec",
+    "metrics",
+    "curve",
+    "predictions",
+    "labels",
+    "timing",
+    "provenance",
+    "checksum",
+}
+
+
+def seal_record(record: dict[str, Any]) -> dict[str, Any]:
+    """`record` with the checksum of everything else in it. Raises UserError where a number is NaN or infinite."""
+    body = {key: value for key, value in record.items() if key != "checksum"}
+    for name, value in _numbers(body):
+        if not math.isfinite(value):
+            raise UserError(f"{name} of {body.get('experiment')}, seed {body.get('seed')}, is {value}: not a result.")
+    return body | {"checksum": digest(body)}
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Seal `record` and write it to `path`, whole or not at all. Raises UserError as `seal_record` does."""
+    write_atomically(path, canonical_json(seal_record(record)) + "\n")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record in `path`. Raises UserError where it is missing, torn, of another format or was edited."""
+    record = read_json(path)
+    again = "delete it and run again to have it rebuilt"
+    if not isinstance(record, dict) or set(record) != KEYS or record["format"] != FORMAT:
+        raise UserError(f"{path} is not a run record of format {FORMAT}; {again}.")
+    try:
+        intact = seal_record(record)["checksum"] == record["checksum"]
+    except ValueError:  # NaN and infinities, which Python's json reads though JSON has none
+        intact = False
+    if not intact:
+        raise UserError(f"{path} was changed after it was written (its checksum does not match); {again}.")
+    return record
+
+
+def provenance(*, device: str, threads: int) -> dict[str, Any]:
+    """Where a run was made: device, thread count, versions, git state, and the digest of the training code."""
+    import numpy
+    import torch
+
+    return {
+        "device": device,
+        "threads": threads,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
+        "git": _git_state(),
+        "source": source_digest(),
+    }
+
+
+@cache
+def _git_state() -> dict[str, Any]:
+    """Commit and dirty flag of the checkout that the code runs from; None where there is none."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return result.stdout.strip() if result.returncode == 0 else None
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Every number in a JSON value, with the path that leads to it."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _numbers(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _numbers(item, f"{name}[{index}]")
+    elif isinstance(value, float):
+        yield name, value

@@ -1,0 +1,469 @@
+"""Every verdict on small studies, and the documented pixel transformer against its own table."""
+
+import gc
+from collections.abc import Iterator
+from itertools import count
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from pixelpatch.analysis import statistics
+from pixelpatch.analysis.claims import COLUMNS, judge
+from pixelpatch.errors import UserError
+
+ALPHA = 0.05
+
+Runs = dict[str, dict[str, list]]  # experiment → metric → one number per seed, or one curve per seed
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_to_sweep() -> Iterator[None]:
+    """Statsmodels collects garbage at every correction; with the libraries' objects set aside that takes no time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def study_of(claims: dict[str, dict[str, dict]], narrowed: tuple[str, ...] = (), minimum_seeds: int = 3) -> dict:
+    """A study of these claims, by experiment and name; each is given a text."""
+    return {
+        "analysis": {"alpha": ALPHA, "minimum_seeds": minimum_seeds},
+        "experiments": {
+            system: {
+                "narrowed": system in narrowed,
+                "narrowing": "1 of 25 epochs" if system in narrowed else "",
+                "claims": {name: {"text": f"the text of {name}"} | claim for name, claim in block.items()},
+            }
+            for system, block in claims.items()
+        },
+    }
+
+
+def judged(study: dict, runs: Runs) -> pd.DataFrame:
+    """The verdicts on a study whose runs have these metrics and curves, indexed by claim."""
+    numbers, curves = [], []
+    for system, metrics in runs.items():
+        narrowed = study["experiments"][system]["narrowed"]
+        for metric, values in metrics.items():
+            for seed, value in enumerate(values):
+                if isinstance(value, list):
+                    curves += [(system, seed, narrowed, metric, epoch, v) for epoch, v in enumerate(value, start=1)]
+                else:
+                    numbers.append((system, seed, narrowed, metric, value))
+    table = judge(
+        study,
+        pd.DataFrame(numbers, columns=["experiment", "seed", "narrowed", "metric", "value"]),
+        pd.DataFrame(curves, columns=["experiment", "seed", "narrowed", "metric", "epoch", "value"]),
+    )
+    assert list(table) == COLUMNS
+    return table.set_index("claim")
+
+
+def one_claim(claim: dict, runs: dict[str, list], **settings: int) -> pd.Series:
+    """The verdict on the only claim of a study of one experiment."""
+    return judged(study_of({"pit": {"it": claim}}, **settings), {"pit": runs}).loc["it"]
+
+
+ACCURACY = {"metric": "test/accuracy", "documented": "95.01"}
+
+
+def test_a_number_among_our_runs_is_reproduced() -> None:
+    values = [94.8, 95.2, 95.0, 94.9]
+    row = one_claim(ACCURACY, {"test/accuracy": values})
+    low, high = statistics.prediction_interval(values, 0.95)
+    assert (row.verdict, row.note, row.kind, row.documented, row.n_seeds) == ("reproduced", "", "number", "95.01", 4)
+    assert [row.replicated_mean, row.replicated_std] == pytest.approx([np.mean(values), np.std(values, ddof=1)])
+    assert [row.interval_low, row.interval_high] == pytest.approx([low - 0.005, high + 0.005])
+    assert row.p_value == row.p_holm == pytest.approx(statistics.prediction_p_value(values, 95.01, 0.005))
+    assert np.isnan(row.effect_size)
+
+
+@pytest.mark.parametrize(("offset", "verdict"), [(+2, "higher"), (-2, "lower")])
+def test_a_number_outside_our_runs_says_where_ours_lie(offset: float, verdict: str) -> None:
+    row = one_claim(ACCURACY, {"test/accuracy": [94.8 + offset, 95.2 + offset, 95.0 + offset, 94.9 + offset]})
+    assert (row.verdict, row.note) == (verdict, "")
+    assert row.p_holm < ALPHA
+    assert not row.interval_low <= 95.01 <= row.interval_high
+
+
+def test_a_number_that_only_few_seeds_let_in_is_undecided_and_says_how_many_would_do() -> None:
+    values = [94.3, 94.6, 94.0]
+    row = one_claim(ACCURACY, {"test/accuracy": values})
+    assert row.interval_low <= 95.01 <= row.interval_high
+    assert row.verdict == "undecided"
+    mean, spread = np.mean(values), np.std(values, ddof=1)
+
+    def p_value(n: int) -> float:
+        return 2 * stats.t.sf(abs(mean - 95.005) / (spread * np.sqrt(1 + 1 / n)), n - 1)
+
+    enough = next(n for n in count(4) if p_value(n) < ALPHA)
+    assert row.note == f"{enough - 3} more seeds would decide at the present mean and spread"
+
+
+def test_too_few_seeds_are_undecided_and_no_test() -> None:
+    claims = {"few": ACCURACY, "enough": ACCURACY | {"metric": "test/loss", "documented": "0.5"}}
+    runs = {"test/accuracy": [95.0, 80.0], "test/loss": [0.1, 0.11]}
+    table = judged(study_of({"pit": claims}, minimum_seeds=4), {"pit": runs})
+    assert set(table.verdict) == {"undecided"}
+    assert set(table.note) == {"at least 2 more seeds"}
+    assert table[["p_value", "p_holm"]].isna().all(axis=None)
+    assert table.interval_low.notna().all()
+
+
+def test_one_seed_is_never_enough() -> None:
+    row = one_claim(ACCURACY, {"test/accuracy": [20.0]}, minimum_seeds=1)
+    assert (row.verdict, row.note, row.replicated_mean) == ("undecided", "at least 1 more seed", 20)
+    assert np.isnan([row.replicated_std, row.interval_low, row.interval_high, row.p_value]).all()
+
+
+def test_the_printed_precision_is_part_of_the_claim() -> None:
+    values = [93.2, 93.21, 93.22]
+    for documented, verdict in (("93", "reproduced"), ("93.0", "higher")):
+        row = one_claim(ACCURACY | {"documented": documented}, {"test/accuracy": values})
+        assert (row.verdict, row.documented) == (verdict, documented)
+
+
+def test_seeds_without_spread_decide_exactly() -> None:
+    for value, verdict in ((95.0100001, "reproduced"), (95.02, "higher")):
+        row = one_claim(ACCURACY, {"test/accuracy": [value] * 3})
+        assert (row.verdict, row.p_value) == (verdict, float(verdict == "reproduced"))
+
+
+@pytest.mark.parametrize(
+    ("documented", "times", "value", "verdict"),
+    [
+        ("1292042", 1, 1292042, "reproduced"),
+        ("1292041", 1, 1292042, "higher"),
+        ("106", 1000, 105_501, "reproduced"),
+        ("106", 1000, 105_499, "lower"),
+    ],
+)
+def test_an_exact_fact_is_compared_and_not_tested(documented: str, times: int, value: int, verdict: str) -> None:
+    claim = {"metric": "model/parameters", "documented": documented, "times": times}
+    row = one_claim(claim, {"model/parameters": [value]})
+    assert row.verdict == verdict
+    assert float(row.documented) == int(documented) * times
+    assert np.isnan([row.p_value, row.p_holm, row.interval_low]).all()
+
+
+def test_a_fact_that_differs_between_seeds_is_an_ordinary_number() -> None:
+    claim = {"metric": "data/train_images", "documented": "1000"}
+    assert one_claim(claim, {"data/train_images": [990, 1010, 1005]}).p_value > ALPHA
+
+
+def test_holms_family_is_all_numbers_curves_and_comparisons_but_no_fact_and_no_property() -> None:
+    claims = {
+        "number": ACCURACY,
+        "fact": {"metric": "model/parameters", "documented": "7"},
+        "curve": {"metric": "train/loss", "curve": "2.0 1.0"},
+        "property": {"metric": "train/loss", "falls_every_epoch": True},
+        "untested": ACCURACY | {"not_tested": "needs an A100"},
+        "better": {"metric": "test/accuracy", "better_than": "cnn"},
+    }
+    curves = [[2.1, 1.1], [1.9, 1.0], [2.2, 1.3]]
+    runs = {
+        "pit": {"test/accuracy": [92.0, 92.1, 92.2], "model/parameters": [7] * 3, "train/loss": curves},
+        "cnn": {"test/accuracy": [92.5, 91.0, 92.2]},
+    }
+    table = judged(study_of({"pit": claims, "cnn": {}}), runs)
+    tested = table.loc[table.p_holm.notna()]
+    assert set(tested.index) == {"number", "curve", "better"}
+    assert table.p_value["number"] == tested.p_value.min()
+    assert table.p_holm["number"] == pytest.approx(3 * table.p_value["number"])
+
+
+def test_holms_multiplier_counts_in_verdict_and_note() -> None:
+    values = [94.075, 94.225, 94.375]  # decided alone, not among five
+    assert one_claim(ACCURACY, {"test/accuracy": values}).verdict == "lower"
+    claims = {f"claim-{k}": ACCURACY | {"metric": f"metric/{k}"} for k in range(5)}
+    runs = {f"metric/{k}": [94.9, 95.1 + k / 100, 95.0] for k in range(1, 5)} | {"metric/0": values}
+    row = judged(study_of({"pit": claims}), {"pit": runs}).loc["claim-0"]
+    assert row.p_holm == pytest.approx(5 * row.p_value)
+    needed = statistics.seeds_needed(values, 95.01, 0.005, ALPHA / 5)
+    assert needed > statistics.seeds_needed(values, 95.01, 0.005, ALPHA)
+    assert (row.verdict, row.note) == (
+        "undecided",
+        f"{needed - 3} more seeds would decide at the present mean and spread",
+    )
+
+
+def test_what_ever_more_seeds_would_not_refute_among_many_claims_is_reproduced() -> None:
+    values = [94.7, 95.0, 95.3]
+    claim = ACCURACY | {"documented": "95.68"}  # 2.25 standard deviations off: 0.02 < the limit's p-value < 0.05
+    assert one_claim(claim, {"test/accuracy": values}).verdict == "undecided"
+    claims = {f"claim-{k}": claim | {"metric": f"metric/{k}"} for k in range(5)}
+    runs = {f"metric/{k}": [95.4, 95.7, 95.6] for k in range(1, 5)} | {"metric/0": values}
+    table = judged(study_of({"pit": claims}), {"pit": runs})
+    assert table.p_value.idxmin() == "claim-0"
+    assert set(table.verdict) == {"reproduced"}
+
+
+def test_a_claim_held_back_by_a_smaller_p_value_says_so() -> None:
+    documented = [95.005 + d for d in (0.3 * 3.4, 0.3 * 3.41)]  # both p a little above 0.05 / 2 and below 0.05
+    values = np.array([94.7, 95.3, 95.0, 94.85, 95.15])
+    scaled = (95 + 0.3 * (values - values.mean()) / values.std(ddof=1)).tolist()
+    claims = {f"claim-{k}": ACCURACY | {"metric": f"metric/{k}", "documented": f"{documented[k]:.3f}"} for k in (0, 1)}
+    table = judged(study_of({"pit": claims}), {"pit": {"metric/0": scaled, "metric/1": scaled}})
+    assert (table.p_value > ALPHA / 2).all()
+    assert (table.p_value < ALPHA).all()
+    assert set(table.verdict) == {"undecided"}
+    assert "smaller p-value" in table.note["claim-0"]
+    assert "more seed" in table.note["claim-1"]
+
+
+CURVE = {"metric": "train/loss", "curve": "2.00 1.50  1.20"}
+CURVES = [[2.1, 1.5, 1.1], [1.9, 1.4, 1.3], [2.0, 1.7, 1.2], [2.05, 1.55, 1.25]]
+
+
+def test_a_curve_inside_the_band_is_reproduced() -> None:
+    row = one_claim(CURVE, {"test/accuracy": [1.0] * 4, "train/loss": CURVES})
+    low, high = statistics.simultaneous_band(CURVES, 0.95)
+    assert (row.verdict, row.kind, row.documented, row.note) == (
+        "reproduced",
+        "curve",
+        "2.00 1.50 1.20",
+        "band at epoch 3",
+    )
+    assert [row.interval_low, row.interval_high] == pytest.approx([low[2] - 0.005, high[2] + 0.005])
+    assert row.replicated_mean == pytest.approx(np.mean(CURVES, axis=0)[2])
+    assert row.n_seeds == 4
+
+
+@pytest.mark.parametrize(("documented", "verdict"), [("2.00 4.50 1.20", "lower"), ("2.00 -1.5 1.20", "higher")])
+def test_a_curve_outside_the_band_names_its_most_extreme_epoch(documented: str, verdict: str) -> None:
+    row = one_claim(CURVE | {"curve": documented}, {"test/accuracy": [1.0] * 4, "train/loss": CURVES})
+    assert row.verdict == verdict
+    assert row.note == "band at epoch 3; most extreme at epoch 2"
+
+
+def test_a_curve_that_only_few_seeds_let_in_is_undecided() -> None:
+    curves = np.array(CURVES)
+    runs = {"test/accuracy": [1.0] * 4, "train/loss": CURVES}
+    row = one_claim(CURVE | {"curve": "2.00 2.03 1.20"}, runs)
+    needed = statistics.seeds_needed(curves[:, 1], 2.03, 0.005, ALPHA / 3)
+    assert (row.verdict, row.note) == (
+        "undecided",
+        f"band at epoch 3; {needed - 4} more seeds would decide at the present mean and spread",
+    )
+    few = one_claim(CURVE, runs, minimum_seeds=5)
+    assert (few.verdict, few.note) == ("undecided", "band at epoch 3; at least 1 more seed")
+
+
+def test_a_number_with_an_epoch_is_taken_from_the_curve() -> None:
+    runs = {"test/accuracy": [1.0] * 4, "train/loss": CURVES}
+    row = one_claim({"metric": "train/loss", "epoch": 2, "documented": "1.50"}, runs)
+    expected = one_claim({"metric": "plain", "documented": "1.50"}, {"plain": [1.5, 1.4, 1.7, 1.55]})
+    columns = ["replicated_mean", "replicated_std", "n_seeds", "interval_low", "interval_high", "p_value", "verdict"]
+    assert row[columns].equals(expected[columns])
+
+
+def falling(n: int, dips: int) -> dict[str, list]:
+    """`n` runs, of which the first `dips` dip from epoch 2 to 3 alone, and the others never do."""
+    curves = [[1.0, 2.0, 1.5, 3.0] if seed < dips else [1.0, 2.0, 3.0, 4.0] for seed in range(n)]
+    return {"test/accuracy": [1.0] * n, "validation/accuracy": curves}
+
+
+@pytest.mark.parametrize(
+    ("n", "dips", "verdict", "note"),
+    [
+        (1, 1, "reproduced", "1 of 1 runs show it"),
+        (12, 1, "reproduced", "1 of 12 runs show it"),
+        (10, 0, "lower", "no run shows it"),
+        (9, 0, "undecided", "no run shows it; 1 more seed without it would decide"),
+        (3, 0, "undecided", "no run shows it; 7 more seeds without it would decide"),
+    ],
+)
+def test_a_property_is_reproduced_by_one_run_that_shows_it(n: int, dips: int, verdict: str, note: str) -> None:
+    row = one_claim({"metric": "validation/accuracy", "dips_only_at": [[2, 3]]}, falling(n, dips))
+    assert (row.verdict, row.note, row.kind, row.documented) == (verdict, note, "property", "1")
+    assert row.p_value == pytest.approx(stats.beta.mean(dips + 0.5, n - dips + 0.5))  # Jeffreys' posterior
+    assert row.replicated_mean == dips / n
+    low = stats.beta.ppf(ALPHA / 2, dips, n - dips + 1) if dips else 0
+    high = stats.beta.ppf(1 - ALPHA / 2, dips + 1, n - dips) if dips < n else 1
+    assert [row.interval_low, row.interval_high] == pytest.approx([low, high])
+    assert np.isnan(row.p_holm)
+
+
+BETTER = {"metric": "test/accuracy", "better_than": "vit", "documented": "7.17"}
+
+
+def better(cnn: list[float], vit: list[float], **settings: object) -> pd.Series:
+    runs = {name: {"test/accuracy": v} for name, v in (("cnn", cnn), ("vit", vit)) if v}
+    return judged(study_of({"cnn": {"it": BETTER}, "vit": {}}, **settings), runs).loc["it"]
+
+
+@pytest.mark.parametrize(
+    ("cnn", "verdict"), [([97, 98, 97.5], "reproduced"), ([81, 82, 80], "lower"), ([91, 90, 93], "undecided")]
+)
+def test_better_is_a_one_sided_welch_test(cnn: list[float], verdict: str) -> None:
+    vit = [90.0, 91.0, 90.2, 91.5]
+    row = better(cnn, vit)
+    two_sided = stats.ttest_ind(cnn, vit, equal_var=False)
+    interval = two_sided.confidence_interval(0.95)
+    assert (row.verdict, row.documented, row.n_seeds, row.kind) == (verdict, "7.17", 3, "better")
+    assert row.p_value == pytest.approx(stats.ttest_ind(cnn, vit, equal_var=False, alternative="greater").pvalue)
+    assert [row.interval_low, row.interval_high] == pytest.approx([interval.low, interval.high])
+    assert row.replicated_mean == pytest.approx(np.mean(cnn) - np.mean(vit))
+    assert row.replicated_std == pytest.approx(np.sqrt(np.var(cnn, ddof=1) + np.var(vit, ddof=1)))
+    assert row.effect_size == pytest.approx(statistics.hedges_g(cnn, vit))
+
+
+def test_better_with_too_few_seeds_of_either_is_undecided() -> None:
+    row = better([97.0, 98.0, 97.5], [90.0])
+    assert (row.verdict, row.note, row.replicated_mean) == ("undecided", "at least 2 more seeds", 7.5)
+    assert np.isnan(row.p_value)
+
+
+def test_equal_systems_without_spread_are_neither_better_nor_worse() -> None:
+    assert better([90.0] * 3, [90.0] * 3).verdict == "undecided"
+
+
+def test_what_cannot_be_tested_says_why_and_still_shows_what_ran() -> None:
+    claims = {
+        "excluded": {"documented": "21", "not_tested": "needs an A100"},
+        "excluded-with-runs": ACCURACY | {"not_tested": "another test set"},
+        "fact": {"metric": "model/parameters", "documented": "7"},
+    }
+    at_epoch_3 = {"metric": "train/loss", "epoch": 3, "documented": "1.2"}
+    others = {"accuracy": ACCURACY, "other-curve": CURVE, "at-epoch-3": at_epoch_3}
+    study = study_of({"pit": claims, "small": others, "absent": {"gone": ACCURACY}}, narrowed=("small",))
+    runs = {
+        "pit": {"test/accuracy": [94.0, 96.0], "model/parameters": [7, 7]},
+        "small": {"test/accuracy": [80.0, 82.0, 81.0], "train/loss": [[2.0, 1.9]] * 3},
+    }
+    table = judged(study, runs)
+    fact = table.loc["fact"]
+    assert fact.verdict == "reproduced"
+    rest = table.drop(index=["fact", "at-epoch-3-in-its-own-table"])
+    assert set(rest.verdict) == {"not tested"}
+    assert rest.note.to_dict() == {
+        "excluded": "needs an A100",
+        "excluded-with-runs": "another test set",
+        "accuracy": "reduced budget: 1 of 25 epochs",
+        "other-curve": "reduced budget: 1 of 25 epochs",
+        "at-epoch-3": "reduced budget: 1 of 25 epochs",
+        "gone": "no run selected",
+    }
+    assert rest.n_seeds.to_dict() == {
+        "excluded": 0,
+        "excluded-with-runs": 2,
+        "accuracy": 3,
+        "other-curve": 3,
+        "at-epoch-3": 3,
+        "gone": 0,
+    }
+    assert rest.replicated_mean.dropna().to_dict() == {"excluded-with-runs": 95, "accuracy": 81}
+    assert rest[["interval_low", "interval_high", "p_value", "p_holm"]].isna().all(axis=None)
+
+
+def test_better_needs_both_systems_at_full_budget() -> None:
+    assert better([97.0, 98.0, 97.5], []).note == "no run selected of vit"
+    row = better([97.0, 98.0, 97.5], [90.0, 91.0, 92.0], narrowed=("vit",))
+    assert (row.verdict, row.note) == ("not tested", "reduced budget of vit: 1 of 25 epochs")
+    assert row.replicated_mean == 6.5
+    assert np.isnan(row.p_value)
+
+
+def test_a_study_without_runs_tests_nothing() -> None:
+    assert judged(study_of({"pit": {"it": ACCURACY}}), {}).verdict.to_dict() == {"it": "not tested"}
+    assert judged(study_of({"pit": {}}), {}).empty
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        (CURVE | {"curve": "2 1"}, "experiments.pit.claims.it documents 2 epochs, but the runs of pit have 3 epochs"),
+        ({"metric": "train/loss", "epoch": 4, "documented": "1"}, "speaks of epoch 4, but the runs of pit have 3"),
+        ({"metric": "train/loss", "dips_only_at": [[13, 14]]}, "speaks of epoch 14, but the runs of pit have 3"),
+        (
+            {"metric": "test/acuracy", "documented": "1"},
+            "'test/acuracy', which 0 of 4 runs.* choose from partial, test/acc",
+        ),
+        ({"metric": "partial", "documented": "1"}, "'partial', which 3 of 4 runs"),
+        ({"metric": "ragged", "curve": "2 1"}, "ragged over different numbers of epochs"),
+        (ACCURACY | {"documented": 95.01}, "claims.it.documented is 95.01; .*quotes"),
+        (CURVE | {"curve": "2 l 1"}, "claims.it.curve is 'l'"),
+        ({"metric": "test/accuracy", "better_than": "nobody"}, "better_than is 'nobody', which is no experiment"),
+        ({"metric": "test/accuracy"}, "nothing to test"),
+    ],
+)
+def test_a_claim_that_cannot_be_judged_is_an_error_that_names_it(claim: dict, words: str) -> None:
+    runs = {
+        "test/accuracy": [95.0] * 4,
+        "partial": [1.0] * 3,
+        "train/loss": CURVES,
+        "ragged": [[2.0, 1.0], [2.0], [1.0], [1.0]],
+    }
+    with pytest.raises(UserError, match=words):
+        one_claim(claim, runs)
+
+
+# The write-up of the pixel transformer, as it prints itself.
+TRAIN_LOSS = (
+    "2.2063 1.9907 1.5767 1.0441 0.7299 0.5935 0.5311 0.4682 0.4264 0.4038 0.3641 0.3447 0.3181 0.3023 0.2800 0.2677 "
+    "0.2535 0.2395 0.2276 0.2189 0.2113 0.2004 0.1927 0.1836 0.1804"
+)
+VALIDATION_ACCURACY = (
+    "22.75 32.00 58.35 77.10 82.95 84.60 86.95 88.05 89.20 89.95 90.80 91.45 92.05 91.90 92.30 92.65 93.80 94.05 93.75 "
+    "94.40 94.35 94.50 94.15 94.75 94.75"
+)
+PIT = {
+    "train-loss-falls-at-every-epoch": {"metric": "train/loss", "falls_every_epoch": True},
+    "accuracy-dips-three-times": {"metric": "validation/accuracy", "dips_only_at": [[13, 14], [18, 19], [23, 24]]},
+    "accuracy-at-epoch-15": {"metric": "validation/accuracy", "epoch": 15, "documented": "92.30"},
+    "best-epoch": {"metric": "validation/best_epoch", "documented": "24"},
+    "train-loss-curve": {"metric": "train/loss", "curve": TRAIN_LOSS},
+    "validation-accuracy-curve": {"metric": "validation/accuracy", "curve": VALIDATION_ACCURACY},
+    "test-accuracy": ACCURACY,
+}
+
+
+def test_the_pixel_transformer_contradicts_its_own_table_once() -> None:
+    table = judged(study_of({"pit": PIT}), {})
+    checks = table[table.kind == "self-check"]
+    assert checks.verdict.to_dict() == {
+        "train-loss-falls-at-every-epoch-in-its-own-table": "consistent",
+        "accuracy-dips-three-times-in-its-own-table": "contradicted",
+        "accuracy-at-epoch-15-in-its-own-table": "consistent",
+        "best-epoch-in-its-own-table": "consistent",
+    }
+    assert checks.note.to_list() == [
+        "its table falls at every epoch",
+        "its table falls at 13–14, 18–19, 20–21, 22–23",
+        "its table shows 92.30 at epoch 15",
+        "its table is first highest at epoch 24 (94.75)",
+    ]
+    assert set(checks.n_seeds) == {0}
+    assert [*table.index[:8:2]] == [*PIT][:4]
+    assert [*table.index[1:8:2]] == [*checks.index]
+
+
+def test_runs_like_the_documented_one_reproduce_all_that_it_says_of_itself() -> None:
+    rng = np.random.default_rng(0)
+    losses, accuracies = (
+        np.array(text.split(), dtype=float) + rng.normal(0, 1e-3, (5, 25)) for text in (TRAIN_LOSS, VALIDATION_ACCURACY)
+    )
+    runs = {
+        "train/loss": losses.tolist(),
+        "validation/accuracy": accuracies.tolist(),
+        "validation/best_epoch": [24, 25, 24, 25, 24],
+        "test/accuracy": [95.1, 94.9, 95.0, 95.2, 94.8],
+    }
+    table = judged(study_of({"pit": PIT}), {"pit": runs})
+    verdicts = table[table.kind != "self-check"].verdict.to_dict()
+    assert verdicts.pop("accuracy-dips-three-times") == "undecided"  # the runs dip where its table does
+    assert set(verdicts.values()) == {"reproduced"}
+
+
+def test_a_run_of_the_same_system_is_seldom_called_different() -> None:
+    """Five claims, all true: the chance that the study refutes any of them stays below alpha."""
+    rng, trials, refuted = np.random.default_rng(6), 400, 0
+    claims = {f"claim-{k}": {"metric": f"metric/{k}"} for k in range(5)}
+    for _ in range(trials):
+        documented = rng.normal(95, 0.3, 5)
+        said = {name: claim | {"documented": f"{documented[k]:.2f}"} for k, (name, claim) in enumerate(claims.items())}
+        runs = {f"metric/{k}": rng.normal(95, 0.3, 4).tolist() for k in range(5)}
+        refuted += bool(judged(study_of({"pit": said}), {"pit": runs}).verdict.isin(["higher", "lower"]).any())
+    assert refuted / trials < ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / trials)

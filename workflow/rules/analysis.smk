@@ -1,0 +1,54 @@
+# Records into tidy tables, tidy tables into verdicts and comparisons.
+
+
+rule study:
+    input:
+        schema=ancient(SCHEMA),
+    output:
+        f"{RESULTS}/study.json",
+    log:
+        f"logs/{STUDY['preset']}/study.log",
+    conda:
+        "../envs/pixelpatch.yaml"
+    params:
+        config=json.dumps(config),  # in its own order, which is that of tables and figures
+    shell:
+        "python -m pixelpatch study --config {params.config:q} --schema {input.schema:q} --output {output:q} 2> {log:q}"
+
+
+rule collect:
+    input:
+        RECORDS,
+        study=f"{RESULTS}/study.json",
+    output:
+        expand(f"{RESULTS}/tables/{{tidy}}.csv", tidy=TIDY),
+    log:
+        f"logs/{STUDY['preset']}/collect.log",
+    conda:
+        "../envs/pixelpatch.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        tables=lambda wildcards, output: Path(output[0]).parent,
+    shell:
+        "python -m pixelpatch collect --study {input.study:q} --tables {params.tables:q} 2> {log:q}"
+
+
+rule tables:
+    input:
+        expand(f"{RESULTS}/tables/{{tidy}}.csv", tidy=TIDY),
+        study=f"{RESULTS}/study.json",
+    output:
+        multiext(f"{RESULTS}/tables/{{table}}", ".csv", ".md", ".tex"),
+    log:
+        f"logs/{STUDY['preset']}/tables/{{table}}.log",
+    conda:
+        "../envs/pixelpatch.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        tables=lambda wildcards, output: Path(output[0]).parent,
+    shell:
+        "python -m pixelpatch tables {wildcards.table} --study {input.study:q} --tables {params.tables:q} 2> {log:q}"

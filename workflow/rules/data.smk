@@ -1,0 +1,18 @@
+# MNIST, from the first source that answers, checked byte for byte.
+
+
+rule fetch:
+    output:
+        MNIST,
+    log:
+        "logs/fetch.log",
+    conda:
+        "../envs/pixelpatch.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=15,
+    params:
+        folder=lambda wildcards, output: Path(output[0]).parent,
+        sources=canonical_json(config["data"]["sources"]),
+    shell:
+        "python -m pixelpatch fetch --folder {params.folder:q} --sources {params.sources:q} 2> {log:q}"

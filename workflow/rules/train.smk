@@ -1,0 +1,25 @@
+# One job per experiment × seed: a spec and a seed in, one record out.
+
+
+rule train:
+    input:
+        # Their bytes are checked, and a fresh clone or a second download changes nothing but their times.
+        mnist=ancient(MNIST),
+    output:
+        f"{RESULTS}/runs/{{experiment}}/seed{{seed}}.json",
+    log:
+        f"logs/{STUDY['preset']}/train/{{experiment}}/seed{{seed}}.log",
+    conda:
+        "../envs/pixelpatch.yaml"
+    threads: 1
+    resources:
+        mem_mb=6000,
+        runtime=720,
+    params:
+        data=lambda wildcards, input: Path(input.mnist[0]).parent,
+        spec=lambda wildcards: canonical_json(EXPERIMENTS[wildcards.experiment]["spec"]),
+        # Not used by the command: it has Snakemake notice edits of the code that training runs.
+        source=source_digest(),
+    shell:
+        "python -m pixelpatch train --experiment {wildcards.experiment} --spec {params.spec:q} --seed {wildcards.seed}"
+        " --data {params.data:q} --threads {threads} --record {output:q} 2> {log:q}"
