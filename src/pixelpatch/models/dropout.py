@@ -16,10 +16,10 @@ def dropout(x: Tensor, p: float) -> Tensor:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, p)
-    kept = round((1 - p) * 2**16)
+    dropped = min(round(p * 2**16), 2**16 - 1)  # of all 16-bit numbers
     draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
-    return x * (bits < kept - 2**15).to(x.dtype).mul_(2**16 / kept)
+    return x * (bits >= dropped - 2**15).to(x.dtype).mul_(2**16 / (2**16 - dropped))
 
 
 class Dropout(nn.Module):

@@ -1,0 +1,34 @@
+# `make` sets up and runs the study, `make test` sets up and runs the tests. All of ours is in .venv.
+# Options of snakemake go into ARGS:  make ARGS="--config preset=smoke"
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# A thread count is part of a record's provenance; --threads sets it, not what the shell happens to say.
+unexport OMP_NUM_THREADS MKL_NUM_THREADS
+UV_VERSION := 0.13.8
+
+.PHONY: study test setup
+study: setup
+	snakemake --cores all $(ARGS)
+
+test: setup
+	ruff check .
+	ruff format --check .
+	snakefmt --check .
+	snakemake --lint
+	python -m pytest $(ARGS)
+
+setup: .venv/ready
+
+.venv/ready: requirements.lock pyproject.toml
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 is older than 3.11: install Python 3.11 or newer")'
+	python3 -m venv --clear .venv
+	python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	uv pip install --quiet --requirements requirements.lock
+	uv pip install --quiet --no-deps --editable .
+	touch $@
+
+# The newest versions that fit together, for every platform; review and commit the result.
+.PHONY: lock
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate --upgrade \
+		--output-file requirements.lock pyproject.toml

@@ -1,0 +1,201 @@
+"""The training engine: repeatable to the bit, right against plain PyTorch, and clear when a loss stops being a number."""
+
+import copy
+import io
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+from torch.nn import functional as F
+
+from pixelpatch.models import build_model
+from pixelpatch.progress import Progress
+from pixelpatch.training import Diverged, backward, build_optimiser, criterion, evaluate, train
+
+CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text(encoding="utf-8"))
+
+
+def small(experiment: str, **training: Any) -> dict[str, Any]:
+    """A documented spec on a little data, for one epoch unless said otherwise."""
+    spec = copy.deepcopy(CONFIG["experiments"][experiment]["spec"])
+    spec["data"]["limit"] = {"train": 256, "validation": 40, "test": 50}
+    for held_out in ("sample", "validation"):
+        if held_out in spec["data"]:
+            spec["data"][held_out]["images"] = {"sample": 550, "validation": 60}[held_out]
+    if experiment == "pit":  # 785 tokens would be slow: the same model on four-pixel patches
+        spec["model"] |= {"patch": 4, "width": 32, "depth": 2}
+    spec["training"] |= {"epochs": 1, **training}
+    return spec
+
+
+def measured(result: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key != "timing"}
+
+
+@pytest.mark.parametrize("experiment", list(CONFIG["experiments"]))
+def test_same_spec_seed_and_threads_give_the_same_record(experiment: str, digits: dict[str, Tensor]) -> None:
+    spec = small(experiment, epochs=2)
+    first, second = (measured(train(spec, 3, digits)) for _ in range(2))
+    assert first == second
+    other = measured(train(spec, 4, digits))
+    assert other["curve"] != first["curve"]
+    assert all(math.isfinite(value) for value in first["metrics"].values())
+    assert len(first["predictions"]) == len(first["labels"]) == (200 if "grids" in spec["data"] else 50)
+
+
+def test_what_ran_before_in_the_process_does_not_matter(digits: dict[str, Tensor]) -> None:
+    spec = small("vit4_assignment")
+    alone = measured(train(spec, 0, digits))
+    train(small("blog_vit"), 7, digits)
+    torch.rand(123)
+    assert measured(train(spec, 0, digits)) == alone
+
+
+def test_training_learns(digits: dict[str, Tensor]) -> None:
+    spec = small("vit4_assignment", epochs=25, learning_rate=0.003)
+    del spec["data"]["augmentation"]
+    result = train(spec, 0, digits)
+    assert result["curve"]["train/loss"][0] > 2 > 0.5 > result["curve"]["train/loss"][-1]
+    assert result["metrics"]["test/accuracy"] > 90
+
+
+def test_the_loop_is_plain_pytorch(digits: dict[str, Tensor]) -> None:
+    """Without dropout, the curve is that of a textbook loop over the same batches."""
+    spec = small("vit16_tiny", epochs=2)
+    curve = train(spec, 5, digits)["curve"]["train/loss"]
+    torch.manual_seed(5)
+    model = build_model(spec["model"], image=32)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.005)
+    images = F.interpolate(digits["train_images"][:256, None].float() / 255, size=32, mode="bilinear")
+    labels = digits["train_labels"][:256]
+    rng = torch.Generator().manual_seed(2**32 + 5)
+    for ours in curve:
+        losses = []
+        for chosen in torch.randperm(256, generator=rng).split(128):
+            loss = F.cross_entropy(model(images[chosen]).softmax(1), labels[chosen])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        assert ours == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_softmax_before_the_loss_bounds_it_as_the_documented_losses_are() -> None:
+    logits, target = torch.zeros(1, 10), torch.tensor([4])
+    logits[0, 4] = 1000.0
+    bound = -math.log(math.e / (math.e + 9))
+    assert bound == pytest.approx(1.4612, abs=1e-4)
+    assert float(criterion(logits, target, softmax_first=True)) == pytest.approx(bound, rel=1e-6)
+    assert float(criterion(logits, target, softmax_first=False)) == pytest.approx(0, abs=1e-6)
+
+
+def test_microbatches_add_up_to_the_batch_s_gradient() -> None:
+    torch.manual_seed(0)
+    spec = small("vit16_tiny")
+    model = build_model(spec["model"], image=32).double()
+    inputs, targets = (torch.rand(37, 1, 32, 32, dtype=torch.float64),), torch.randint(10, (37,))
+    whole = backward(model, inputs, targets, spec["training"])
+    gradients = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    parts = backward(model, inputs, targets, spec["training"] | {"microbatch": 8})
+    torch.testing.assert_close(parts, whole)
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_microbatches_of_grids(digits: dict[str, Tensor]) -> None:
+    spec = small("seq2seq_2x2")
+    spec["model"]["dropout"] = 0.0
+    whole, parts = (train(s, 0, digits)["curve"]["train/loss"] for s in (spec, merge_training(spec, microbatch=24)))
+    assert parts == pytest.approx(whole, rel=1e-4)
+
+
+def merge_training(spec: dict[str, Any], **change: Any) -> dict[str, Any]:
+    return spec | {"training": spec["training"] | change}
+
+
+@pytest.mark.parametrize("experiment", list(CONFIG["experiments"]))
+def test_optimisers_are_the_documented_ones_at_pytorch_s_defaults(experiment: str) -> None:
+    training = CONFIG["experiments"][experiment]["spec"]["training"]
+    options = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    model = torch.nn.Linear(2, 2)
+    expected = options[training["optimiser"]](model.parameters(), lr=training["learning_rate"]).defaults
+    ours = build_optimiser(model, training).defaults
+    assert {k: v for k, v in ours.items() if k != "fused"} == {k: v for k, v in expected.items() if k != "fused"}
+
+
+def test_the_strictly_best_validation_checkpoint_is_tested(digits: dict[str, Tensor]) -> None:
+    spec = small("vit4_assignment", epochs=6, learning_rate=0.02)
+    result = train(spec, 1, digits)
+    accuracies = result["curve"]["validation/accuracy"]
+    best = accuracies.index(max(accuracies)) + 1
+    assert result["metrics"]["validation/best_epoch"] == best
+    assert result["metrics"]["validation/accuracy"] == max(accuracies)
+    assert best < 6, "choose a rougher learning rate: this test needs a best epoch before the last"
+    stopped = train(merge_training(spec, epochs=best), 1, digits)
+    assert stopped["predictions"] == result["predictions"]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_where_it_began(digits: dict[str, Tensor]) -> None:
+    broken = dict(digits)
+    with pytest.raises(Diverged, match=r"The loss became (nan|inf) at epoch 1, step [23] of 8; a lower training"):
+        train(small("blog_cnn", learning_rate=1e20), 0, broken)
+
+
+def test_test_scores_are_those_of_the_predictions(digits: dict[str, Tensor]) -> None:
+    result = train(small("blog_vit"), 0, digits)
+    right = sum(a == b for a, b in zip(result["predictions"], result["labels"], strict=True))
+    assert result["metrics"]["test/correct"] == right
+    assert result["metrics"]["test/accuracy"] == pytest.approx(100 * right / 50)
+    assert result["labels"] == "".join(map(str, digits["test_labels"][:50].tolist()))
+    grids = train(small("seq2seq_2x2"), 0, digits)
+    pairs = list(zip(grids["predictions"], grids["labels"], strict=True))
+    assert grids["metrics"]["test/digit_accuracy"] == pytest.approx(100 * sum(a == b for a, b in pairs) / 200)
+    rows = [pairs[i : i + 4] for i in range(0, 200, 4)]
+    whole = sum(all(a == b for a, b in row) for row in rows)
+    assert grids["metrics"]["test/sequence_accuracy"] == pytest.approx(100 * whole / 50)
+
+
+def test_evaluation_order_matters_only_where_attention_mixes_the_batch(digits: dict[str, Tensor]) -> None:
+    from pixelpatch.data import Digits
+
+    for experiment, mixes in (("blog_vit", True), ("vit4_assignment", False)):
+        spec = small(experiment)
+        torch.manual_seed(0)
+        task = Digits(spec["data"], digits, torch.device("cpu"))
+        model = build_model(spec["model"], image=28)
+        losses = []
+        for seed in (0, 1):
+            shuffled = spec | {"evaluation": {"batch": 16, "shuffled": True, "checkpoint": "last"}}
+            scores, (predictions, labels) = evaluate(model, task, "test", shuffled, torch.Generator().manual_seed(seed))
+            assert torch.equal(labels, task.splits["test"].labels)
+            assert scores["correct"] == int((predictions == labels).sum())
+            losses.append(scores["loss"])
+        assert (abs(losses[0] - losses[1]) > 1e-6) is mixes
+
+
+def test_progress_in_a_log_file_is_lines_and_on_a_terminal_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("pixelpatch.progress.LOG_SECONDS", 0.0)
+    monkeypatch.setattr("pixelpatch.progress.TERMINAL_SECONDS", 0.0)
+    for stream in (io.StringIO(), Terminal()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        progress = Progress("pit seed 0", epochs=2, steps=3, images=300)
+        for epoch in (1, 2):
+            for step in range(1, 4):
+                progress.step(epoch, [torch.tensor(0.5)] * step)
+            progress.epoch(epoch, {"train/loss": 0.4, "validation/accuracy": 91.25})
+        text = stream.getvalue()
+        assert "epoch 2/2" in text
+        assert "validation accuracy 91.25 %" in text
+        assert "images/s" in text
+        assert text.rstrip().endswith("0:00 left")
+        assert text.count("\n") == (2 if stream.isatty() else 8)

@@ -1,0 +1,233 @@
+"""The real command on real data: `snakemake --cores all` at the smoke preset, in a copy of the repository."""
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from pixelpatch.record import read_record
+
+ROOT = Path(__file__).parents[1]
+PARTS = ["Snakefile", "config.yaml", "profiles", "src", "workflow"]
+
+
+class Checkout:
+    """A copy of the repository's workflow, and the command run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.first_output = folder, ""
+        folder.mkdir(exist_ok=True)
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            else:
+                shutil.copy(source, folder / part)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """A command in the copy, with the copy's own package."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=900, check=False
+        )
+
+    def snakemake(self, *arguments: str, preset: str = "smoke") -> subprocess.CompletedProcess[str]:
+        """`snakemake --cores all` at a preset; further --config pairs may follow in `arguments`."""
+        config = [argument for argument in arguments if "=" in argument]
+        rest = [argument for argument in arguments if "=" not in argument]
+        return self.run("snakemake", "--cores", "all", *rest, "--config", f"preset={preset}", *config)
+
+    def plan(self, *arguments: str, preset: str = "smoke") -> dict[str, int]:
+        """How many jobs of each rule a dry run plans."""
+        result = self.snakemake("--dry-run", *arguments, preset=preset)
+        assert result.returncode == 0, result.stdout + result.stderr
+        table = re.search(r"^job +count\n[- ]+\n(.*?)\n\n", result.stdout, re.MULTILINE | re.DOTALL)
+        rows = [line.split() for line in table[1].splitlines()] if table else []
+        return {rule: int(count) for rule, count in rows if rule not in ("total", "all")}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A checkout, in a path with a space, in which the smoke study has run."""
+    made = Checkout(tmp_path_factory.mktemp("a checkout"))
+    result = made.snakemake()
+    assert result.returncode == 0, result.stdout + result.stderr
+    made.first_output = result.stdout + result.stderr
+    yield made
+    shutil.rmtree(made.folder)
+
+
+def test_the_study_ends_with_the_verdicts_and_where_the_figures_lie(checkout: Checkout) -> None:
+    study = json.loads((checkout.folder / "results/smoke/study.json").read_text())
+    claims = pd.read_csv(checkout.folder / "results/smoke/tables/claims.csv")
+    for experiment, block in study["experiments"].items():
+        for claim in block["claims"]:
+            assert ((claims["system"] == experiment) & (claims["claim"] == claim)).sum() == 1
+            assert claim in checkout.first_output
+    assert "results/smoke/figures" in checkout.first_output
+    for figure in ("learning_curves", "documented_vs_replicated", "accuracy_by_system", "sample_inputs", "confusion"):
+        for kind in ("pdf", "png"):
+            assert (checkout.folder / f"results/smoke/figures/{figure}.{kind}").stat().st_size > 1000
+    for table in ("claims", "comparisons", "accuracy"):
+        for kind in ("csv", "md", "tex"):
+            assert (checkout.folder / f"results/smoke/tables/{table}.{kind}").stat().st_size > 100
+
+
+def test_a_reduced_budget_tests_no_documented_number(checkout: Checkout) -> None:
+    claims = pd.read_csv(checkout.folder / "results/smoke/tables/claims.csv")
+    tested = claims[claims["kind"] != "self-check"]
+    assert set(tested["verdict"]) == {"not tested"}
+    assert tested["p_value"].isna().all()
+    reduced = tested[tested["claim"] != "wall-minutes"]
+    assert reduced["note"].str.contains("reduced budget").all()
+
+
+def test_every_run_has_an_intact_record_with_its_provenance(checkout: Checkout) -> None:
+    study = json.loads((checkout.folder / "results/smoke/study.json").read_text())
+    assert len(study["runs"]) == 2 * len(study["experiments"])
+    for run in study["runs"]:
+        record = read_record(checkout.folder / "results/smoke" / run["record"])
+        assert record["spec"] == study["experiments"][run["experiment"]]["spec"]
+        assert record["provenance"]["threads"] == 1
+        assert record["provenance"]["versions"].keys() >= {"python", "torch", "numpy"}
+        assert len(record["provenance"]["source"]) == 16
+
+
+def test_a_second_run_has_nothing_to_do_and_says_so_quickly(checkout: Checkout) -> None:
+    began = time.monotonic()
+    result = checkout.snakemake()
+    assert result.returncode == 0
+    assert "Nothing to be done" in result.stdout + result.stderr
+    assert time.monotonic() - began < 30
+    assert checkout.plan() == {}
+
+
+def test_a_second_run_needs_no_network(checkout: Checkout) -> None:
+    """Nor does a run with other sources ask them: right bytes are kept."""
+    command = ["fetch", "--folder", "data/mnist", "--sources", '[{"kind": "folder", "path": "nowhere"}]']
+    result = checkout.run(sys.executable, "-m", "pixelpatch", *command)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_command_line_chooses_preset_seeds_and_experiments(checkout: Checkout) -> None:
+    plan = checkout.plan("seeds=0,3,7", "only=blog_cnn,pit", preset="full")
+    assert plan["train"] == 6
+    assert checkout.plan(preset="full")["train"] == 60
+    assert checkout.plan(preset="laptop")["train"] == 18
+
+
+def test_a_clone_s_file_times_ask_for_no_training(checkout: Checkout, tmp_path: Path) -> None:
+    """git writes files in any order and Snakemake's own notes are not in a clone: records still stand."""
+    clone = Checkout(tmp_path / "clone")
+    for part in ("results", "data"):
+        shutil.copytree(checkout.folder / part, clone.folder / part)
+    files = [path for path in clone.folder.rglob("*") if path.is_file()]
+    random.Random(0).shuffle(files)
+    for age, path in enumerate(files):
+        os.utime(path, (1_700_000_000 + age, 1_700_000_000 + age))
+    assert not clone.plan().keys() & {"train", "fetch"}
+
+
+def test_changing_one_experiment_reruns_that_one_alone(checkout: Checkout) -> None:
+    path = checkout.folder / "config.yaml"
+    before = path.read_text(encoding="utf-8")
+    config = yaml.safe_load(before)
+    config["experiments"]["vit16_tiny"]["spec"]["training"]["learning_rate"] = 0.006
+    try:
+        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        plan = checkout.plan()
+        assert plan["train"] == 2
+        config["experiments"]["a_new_one"] = {
+            "title": "New",
+            "source": "us",
+            "extends": "vit16_tiny",
+            "spec": {"training": {"softmax_before_loss": False}},
+        }
+        config["experiments"]["vit16_tiny"]["spec"]["training"]["learning_rate"] = 0.005
+        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        assert checkout.plan()["train"] == 2
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert checkout.plan().get("train", 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "retrained"),
+    [
+        ("training.py", "# looked at once", "# examined once", 0),
+        ("models/vit.py", '"""The vision transformer', '"""A vision transformer', 0),
+        ("models/vit.py", "x + self.positions", "x - self.positions", 12),
+        ("figures/style.py", "import", "import json\nimport", 0),
+    ],
+)
+def test_editing_training_code_is_noticed_and_a_comment_is_not(
+    checkout: Checkout, file: str, old: str, new: str, retrained: int
+) -> None:
+    path = checkout.folder / "src/pixelpatch" / file
+    before = path.read_text(encoding="utf-8")
+    assert old in before
+    try:
+        path.write_text(before.replace(old, new, 1), encoding="utf-8")
+        assert checkout.plan().get("train", 0) == retrained
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
+def test_a_run_by_hand_is_the_rule_s_run_to_the_bit(checkout: Checkout, tmp_path: Path) -> None:
+    study = json.loads((checkout.folder / "results/smoke/study.json").read_text())
+    study["runs"] = [run for run in study["runs"] if run["seed"] == 1]
+    (tmp_path / "study.json").write_text(json.dumps(study), encoding="utf-8")
+    only = "vit16_tiny,blog_vit"
+    arguments = ["train", str(tmp_path / "study.json"), "--only", only, "--data", "data/mnist"]
+    result = checkout.run(sys.executable, "-m", "pixelpatch", *arguments)
+    assert result.returncode == 0, result.stderr
+    for experiment in only.split(","):
+        ours, rule_s = (
+            read_record(folder / f"runs/{experiment}/seed1.json")
+            for folder in (tmp_path, checkout.folder / "results/smoke")
+        )
+        for part in ("spec", "metrics", "curve", "predictions", "labels"):
+            assert ours[part] == rule_s[part]
+
+
+def test_an_edited_record_stops_the_analysis_with_one_sentence(checkout: Checkout) -> None:
+    path = checkout.folder / "results/smoke/runs/vit16_tiny/seed0.json"
+    before = path.read_bytes()
+    try:
+        path.write_bytes(re.sub(rb'"test/accuracy":[0-9.]+', b'"test/accuracy":99.9', before))
+        command = ["collect", "--study", "results/smoke/study.json", "--tables", "elsewhere"]
+        result = checkout.run(sys.executable, "-m", "pixelpatch", *command)
+        assert result.returncode == 1
+        assert "vit16_tiny/seed0.json was changed after it was written" in result.stderr
+        assert "Traceback" not in result.stderr
+        assert not (checkout.folder / "elsewhere").exists()
+    finally:
+        path.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    ("pair", "sentence"),
+    [
+        ("only=pti", "only names the experiment 'pti'; did you mean pit?"),
+        ("seeds=1,1", "seeds has 1 twice"),
+        ("preest=smoke", "preest is not a known key; did you mean preset?"),
+    ],
+)
+def test_a_wrong_configuration_is_one_sentence_before_anything_runs(
+    checkout: Checkout, pair: str, sentence: str
+) -> None:
+    result = checkout.snakemake(pair)
+    assert result.returncode != 0
+    assert sentence in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
