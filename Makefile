@@ -6,7 +6,11 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport OMP_NUM_THREADS MKL_NUM_THREADS
 UV_VERSION := 0.13.8
 
-.PHONY: study test setup
+# What results/full holds so far.
+PUBLISHED := blog_cnn,blog_vit,seq2seq_2x2,vit16_tiny,vit4_assignment
+SEEDS := 3
+
+.PHONY: study test readme setup
 study: setup
 	snakemake --cores all $(ARGS)
 
@@ -16,6 +20,11 @@ test: setup
 	snakefmt --check .
 	snakemake --lint
 	python -m pytest $(ARGS)
+
+# The verdict table of README.md, from the published records (those of results/full that are committed).
+readme: setup
+	snakemake --cores all --config preset=full only=$(PUBLISHED) seeds=$(SEEDS)
+	python -m pixelpatch readme results/full README.md
 
 setup: .venv/ready
 

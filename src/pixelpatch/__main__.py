@@ -132,6 +132,17 @@ def show(options: argparse.Namespace) -> None:
     print(f"\nTables:  {options.results / 'tables'}\nFigures: {options.results / 'figures'}")
 
 
+def readme(options: argparse.Namespace) -> None:
+    """Put the verdict table of a finished study between the marks in README.md."""
+    start, end = "<!-- verdicts: made by `make readme` -->", "<!-- end of verdicts -->"
+    text = options.readme.read_text(encoding="utf-8")
+    if text.count(start) != 1 or text.count(end) != 1:
+        raise UserError(f"{options.readme} must have the lines {start} and {end}, once each.")
+    before, rest = text.split(start)
+    table = (options.results / "tables/claims.md").read_text(encoding="utf-8")
+    write_atomically(options.readme, f"{before}{start}\n\n{table}\n{end}{rest.split(end)[1]}")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line; a verb is a function of this module, and its help that function's docstring."""
     parser = argparse.ArgumentParser(prog="python -m pixelpatch", description=__doc__)
@@ -180,6 +191,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = verb(show)
     command.add_argument("results", type=Path, help="results/<preset>")
+
+    command = verb(readme)
+    command.add_argument("results", type=Path, help="results/<preset>")
+    command.add_argument("readme", type=Path, help="the README.md to rewrite")
     return parser
 
 

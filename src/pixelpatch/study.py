@@ -4,24 +4,37 @@
 """
 
 import copy
-import difflib
 import math
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from pixelpatch.checks import model_problems
+from pixelpatch.checks import instead, join, spec_problems, split_sizes
 from pixelpatch.errors import UserError
+from pixelpatch.files import read_json
 
 Json = dict[str, Any]
+CURVES = ("train/loss", "validation/loss", "validation/accuracy")  # metrics with a value at every epoch
+OF_CURVES = ("curve", "falls_every_epoch", "dips_only_at")
+KINDS = ("documented", *OF_CURVES, "better_than")  # of claims
+TYPES = {
+    "object": "a block of keys",
+    "array": "a list",
+    "string": "text",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+}
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
 def resolve(config: Json, schema: Json) -> Json:
     """The study that `config` describes, valid under the JSON schema `schema`.
 
-    Returns the preset's name; `analysis`; `experiments` (title, source, claims, the `spec` as it will run, whether that
-    is `narrowed`, and how); and `runs`, one per experiment × seed, each with the path of its record below the results
-    folder of the preset. Raises UserError with one sentence per problem.
+    Returns the preset's name; `analysis`; `experiments` (title, source, resources, claims, the `spec` as it will
+    run, whether that is `narrowed`, and how); and `runs`, one per experiment × seed, each with the path of its record
+    below the preset's results folder. Raises UserError with one sentence per problem.
     """
     config = copy.deepcopy(config)
     problems = list(_unfit_values(config)) or _extend(config) or list(_schema_problems(config, schema))
@@ -30,19 +43,16 @@ def resolve(config: Json, schema: Json) -> Json:
         lines = (f"  {problem}" for problem in dict.fromkeys(problems))  # several rules can find the same thing
         raise UserError("\n".join(["The configuration has problems:", *lines]))
     preset = config["presets"][config["preset"]]
-    narrow = preset.get("narrow", {})
     experiments = {}
     for name, block in config["experiments"].items():
-        spec = merge(block["spec"], merge(narrow.get("all", {}), narrow.get(name, {})))
-        if "limit" in spec["data"]:  # a limit on a split that the experiment does not have is none
-            kept = {k: v for k, v in spec["data"]["limit"].items() if k != "validation" or "validation" in spec["data"]}
-            spec["data"]["limit"] = kept
+        spec = narrowed(block["spec"], preset, name)
         experiments[name] = {
             "title": block["title"],
             "source": block["source"],
+            "resources": block["resources"],
             "spec": spec,
             "narrowed": spec != block["spec"],
-            "narrowing": "; ".join(_differences(block["spec"], spec)),
+            "narrowing": "; ".join(_narrowing(block["spec"], spec)),
             "claims": block.get("claims", {}),
         }
     return {
@@ -55,6 +65,25 @@ def resolve(config: Json, schema: Json) -> Json:
             for seed in selected_seeds(config)
         ],
     }
+
+
+def read_study(path: Path) -> Json:
+    """The study in a study.json. Raises UserError where the file is missing or holds none."""
+    study = read_json(path)
+    if not isinstance(study, dict) or not {"preset", "analysis", "experiments", "runs"} <= study.keys():
+        raise UserError(f"{path} is not a study; `python -m pixelpatch study` writes one from a configuration.")
+    return study
+
+
+def narrowed(spec: Json, preset: Json, name: str) -> Json:
+    """`spec`, of the experiment `name`, as it runs under `preset`: never more than documented, often just that."""
+    narrow = preset.get("narrow", {})
+    change = merge(narrow.get("all", {}), narrow.get(name, {}))
+    sizes, limit = split_sizes(spec["data"]), change.get("data", {}).get("limit", {})
+    limit = {split: most for split, most in limit.items() if most < sizes.get(split, 0)}
+    epochs = spec["training"]["epochs"]
+    epochs = min(epochs, change.get("training", {}).get("epochs", epochs))
+    return merge(spec, {"training": {"epochs": epochs}} | ({"data": {"limit": limit}} if limit else {}))
 
 
 def merge(base: Json, change: Json) -> Json:
@@ -86,7 +115,7 @@ def selected_seeds(config: Json) -> list[int]:
 
 def _extend(config: Json) -> list[str]:
     """Merge every experiment that `extends` another into it, in place; returns the problems."""
-    experiments = config.get("experiments")
+    experiments = config.get("experiments") if isinstance(config, dict) else None
     if not isinstance(experiments, dict):
         return []
 
@@ -95,9 +124,13 @@ def _extend(config: Json) -> list[str]:
         parent = block.get("extends") if isinstance(block, dict) else None
         if parent is None:
             return block
-        if parent in path or not isinstance(experiments.get(parent), dict):
-            choices = [other for other in experiments if other not in path]
-            raise UserError(f"experiments.{path[-1]}.extends is {parent!r}{_instead(str(parent), choices)}")
+        if parent in path:
+            raise UserError(f"experiments.{path[-1]}.extends is {parent!r}, which extends {path[-1]} itself.")
+        if not isinstance(parent, str) or not isinstance(experiments.get(parent), dict):
+            raise UserError(
+                f"experiments.{path[-1]}.extends is {_shown(parent)}"
+                f"{instead(parent, [other for other in experiments if other not in path])}"
+            )
         base = resolved(parent, (*path, parent))
         return merge({key: value for key, value in base.items() if key not in ("claims", "extends")}, block)
 
@@ -116,8 +149,8 @@ def _unfit_values(value: Any, path: str = "") -> Iterator[str]:
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                yield f"{_join(path, key)} is not a text key; put it in quotes."
-            yield from _unfit_values(item, _join(path, key))
+                yield f"{join(path, key)} is not a text key; put it in quotes."
+            yield from _unfit_values(item, join(path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _unfit_values(item, f"{path}[{index}]")
@@ -128,114 +161,114 @@ def _unfit_values(value: Any, path: str = "") -> Iterator[str]:
 
 
 def _schema_problems(config: Json, schema: Json) -> Iterator[str]:
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator, validators
 
-    errors = Draft202012Validator(schema).iter_errors(config)
-    for error in sorted(errors, key=lambda error: list(map(str, error.absolute_path))):
+    # To JSON Schema 3.0 is an integer; to range() and to PyTorch it is none.
+    integers = Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    validator = validators.extend(Draft202012Validator, type_checker=integers)(schema)
+    for error in sorted(validator.iter_errors(config), key=lambda error: list(map(str, error.absolute_path))):
         path = ""
         for part in error.absolute_path:
-            path = f"{path}[{part}]" if isinstance(part, int) else _join(path, part)
+            path = f"{path}[{part}]" if isinstance(part, int) else join(path, part)
         yield from _sentences(error, path)
 
 
 def _sentences(error: Any, path: str) -> Iterator[str]:
     """A JSON schema error in words."""
     value, rule = error.instance, error.validator_value
-    described = error.schema.get("description", "of another form")
+    place, shown = path or "the configuration", _shown(error.instance)
     match error.validator:
         case "additionalProperties":
             known = list(error.schema["properties"])
             for key in value:
                 if key not in known:
-                    yield f"{_join(path, key)} is not a known key{_instead(key, known)}"
+                    yield f"{join(path, key)} is not a known key{instead(key, known)}"
         case "required":
             for key in rule:
                 if key not in value:
-                    yield f"{_join(path, key)} is missing; {path or 'the configuration'} needs {', '.join(rule)}."
+                    yield f"{join(path, key)} is missing; {place} needs {', '.join(rule)}."
         case "type":
-            hint = " (YAML reads 1e-3 as text: write 0.001 or 1.0e-3)" if _looks_numeric(value) else ""
-            yield f"{path} is {value!r}; it must be of type {rule}{hint}."
+            hint = ""
+            if _looks_numeric(value):
+                hint = "; YAML reads this as text: take the quotes away, and write 1e-3 as 0.001 or 1.0e-3"
+            elif rule == "string" and isinstance(value, int | float):
+                hint = "; put it in quotes"
+            yield f"{place} is {shown}; it must be {TYPES[rule]}{hint}."
         case "enum":
-            yield f"{path} is {value!r}{_instead(str(value), rule)}"
+            yield f"{place} is {shown}{instead(value, rule)}"
         case "const":
-            yield f"{path} is {value!r}; it can only be {rule!r}."
+            yield f"{place} is {shown}; it can only be {_shown(rule)}."
         case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum" as bound:
-            yield f"{path} is {value!r}; it must be {BOUNDS[bound]} {rule}."
+            yield f"{place} is {shown}; it must be {BOUNDS[bound]} {rule}."
         case "anyOf" if "text" in error.schema.get("properties", {}):
             yield (
-                f"{path} has nothing to test; give it a metric and one of documented, curve, falls_every_epoch, "
+                f"{place} has nothing to test; give it a metric and one of documented, curve, falls_every_epoch, "
                 "dips_only_at or better_than, or a reason as not_tested."
             )
-        case "anyOf":
-            yield f"{path} is {value!r}; it must be {described}."
-        case "pattern":
-            kind = "name" if path == "" or value not in path else "value"
-            yield f"{path or kind} is {value!r}; it must match {rule}."
+        case "pattern" if "propertyNames" in error.absolute_schema_path:
+            yield f"{join(path, value)} is not {error.schema['description']}."
+        case "anyOf" | "pattern":
+            yield f"{place} is {shown}; it must be {error.schema['description']}."
+        case "minItems" | "minLength" | "minProperties":
+            yield f"{place} is {shown}; it must have at least {rule} {'entry' if rule == 1 else 'entries'}."
         case _:
-            yield f"{path or 'the configuration'}: {error.message}."
+            yield f"{place}: {error.message}."
 
 
 def _inconsistencies(config: Json) -> Iterator[str]:
     """What no schema sees: names that must exist, settings that must fit together."""
     experiments, presets = config["experiments"], config["presets"]
     if config["preset"] not in presets:
-        yield f"preset is {config['preset']!r}{_instead(config['preset'], list(presets))}"
+        yield f"preset is {config['preset']!r}{instead(config['preset'], presets)}"
         return
     names = selected_experiments(config)
     for name in names:
         if name not in experiments:
-            yield f"only names the experiment {name!r}{_instead(name, list(experiments))}"
+            yield f"only names the experiment {name!r}{instead(name, experiments)}"
     for thing, chosen in (("only", names), ("seeds", selected_seeds(config))):
-        for twice in sorted({item for item in chosen if chosen.count(item) > 1}):
-            yield f"{thing} has {twice!r} twice; name each once."
+        for item, count in Counter(chosen).items():
+            if count > 1:
+                yield f"{thing} has {item!r} twice; name each once."
     for preset, block in presets.items():
         for name in block.get("narrow", {}):
             if name not in experiments and name != "all":
-                yield f"presets.{preset}.narrow.{name} is no experiment{_instead(name, [*experiments, 'all'])}"
+                yield f"presets.{preset}.narrow.{name} is no experiment{instead(name, [*experiments, 'all'])}"
+    metrics = {name: list(_metrics(block["spec"])) for name, block in experiments.items()}
+    for metric in config["analysis"]["compare"]:
+        if metric not in (known := dict.fromkeys(metric for some in metrics.values() for metric in some)):
+            yield f"analysis.compare has the metric {metric!r}{instead(metric, known)}"
     for name, block in experiments.items():
-        for problem in _spec_problems(block["spec"]):
-            yield f"experiments.{name}.spec.{problem}"
+        problems = list(spec_problems(block["spec"]))
+        yield from (f"experiments.{name}.spec.{problem}" for problem in problems)
+        for preset in presets if not problems else ():
+            for problem in spec_problems(narrowed(block["spec"], presets[preset], name)):
+                yield f"presets.{preset}.narrow leaves experiments.{name}.spec so that {problem}"
         for claim, said in block.get("claims", {}).items():
-            for problem in _claim_problems(said, block["spec"], experiments):
+            for problem in _claim_problems(said, name, block["spec"]["training"]["epochs"], metrics):
                 yield f"experiments.{name}.claims.{claim}{problem}"
 
 
-def _spec_problems(spec: Json) -> Iterator[str]:
-    data, model, training = spec["data"], spec["model"], spec["training"]
-    image = data.get("resize", 28) * (2 if "grids" in data else 1)
-    for problem in model_problems(model, image):
-        yield f"model.{problem}"
-    if ("grids" in data) != (model["name"] == "grid_reader"):
-        yield f"data.grids and model.name {model['name']} do not fit; the model grid_reader, and no other, reads grids."
-    if "grids" in data:
-        for key in ("validation", "augmentation"):
-            if key in data:
-                yield f"data.{key} is not supported with data.grids; leave it out."
-    images = data.get("sample", {"images": 60000})["images"] - bool(data.get("lost_header_rows"))
-    if (held_out := data.get("validation", {"images": 0})["images"]) >= images:
-        yield f"data.validation.images is {held_out}; it must leave some of the {images} to train on."
-    for key, (low, high) in data.get("augmentation", {}).get("crop", {}).items():
-        if low > high:
-            yield f"data.augmentation.crop.{key} is [{low}, {high}]; write the smaller number first."
-    if spec["evaluation"]["checkpoint"] == "best_validation" and "validation" not in data:
-        yield "evaluation.checkpoint is best_validation, but data.validation is missing; add it, or choose last."
-    if "momentum" in training and training["optimiser"] != "sgd":
-        yield f"training.momentum is for sgd; leave it out with {training['optimiser']}."
-    if "microbatch" in training and model.get("attend_over") == "batch":
-        yield "training.microbatch would change what attend_over batch computes; leave it out."
-    trained = data["grids"]["train"] if "grids" in data else images - held_out
-    if training["drop_last"] and training["batch"] > trained:
-        yield f"training.batch is {training['batch']}, more than the {trained} there are; drop_last would leave none."
-
-
-def _claim_problems(claim: Json, spec: Json, experiments: Json) -> Iterator[str]:
-    epochs = spec["training"]["epochs"]
-    if "better_than" in claim and claim["better_than"] not in experiments:
-        yield f".better_than is {claim['better_than']!r}{_instead(claim['better_than'], list(experiments))}"
-    if "metric" in claim and claim["metric"] not in (known := list(_metrics(spec))):
-        yield f".metric is {claim['metric']!r}{_instead(claim['metric'], known)}"
+def _claim_problems(claim: Json, name: str, epochs: int, metrics: dict[str, list[str]]) -> Iterator[str]:
+    kinds = [key for key in KINDS if key in claim and not (key == "documented" and "better_than" in claim)]
+    if len(kinds) > 1:
+        yield f" has {' and '.join(kinds)}; make a claim of each."
+    kind, known = "metric", metrics[name]
+    if "epoch" in claim or any(key in kinds for key in OF_CURVES):
+        kind, known = "curve", [metric for metric in known if metric in CURVES]
+    if "metric" in claim and claim["metric"] not in known:
+        yield f".metric is {claim['metric']!r}, no {kind} of {name}{instead(claim['metric'], known)}"
+    if (other := claim.get("better_than")) is not None:
+        if other not in metrics or other == name:
+            yield f".better_than is {other!r}{instead(other, [known for known in metrics if known != name])}"
+        elif "metric" in claim and claim["metric"] not in metrics[other]:
+            yield f".better_than is {other!r}, which has no {claim['metric']}."
     if "curve" in claim and (length := len(claim["curve"].split())) != epochs:
         yield f".curve has {length} numbers; spec.training.epochs is {epochs}, so it needs {epochs}."
+    for first, second in claim.get("dips_only_at", []):
+        if second != first + 1 or second > epochs:
+            yield f".dips_only_at has [{first}, {second}]; write pairs of consecutive epochs up to {epochs}."
     if claim.get("epoch", 1) > epochs:
         yield f".epoch is {claim['epoch']}; the experiment has {epochs}."
 
@@ -255,20 +288,14 @@ def _metrics(spec: Json) -> Iterator[str]:
         yield "model/sequence_length"
 
 
-def _differences(before: Json, after: Json, path: str = "") -> Iterator[str]:
-    """What distinguishes two specs, key by key: "training.epochs 1 instead of 25"."""
-    for key in after:
-        name, old, new = _join(path, key), before.get(key), after[key]
-        if isinstance(new, dict):
-            yield from _differences(old or {}, new, name)
-        elif new != old:
-            yield f"{name} {new}" + ("" if old is None else f" instead of {old}")
-
-
-def _instead(wrong: str, known: list[Any]) -> str:
-    """What would be right: "; did you mean width? Known: …"."""
-    close = difflib.get_close_matches(wrong, [str(item) for item in known], n=1)
-    return (f"; did you mean {close[0]}?" if close else ";") + f" Known: {', '.join(map(str, known))}."
+def _narrowing(documented: Json, spec: Json) -> Iterator[str]:
+    """What is narrowed in `spec`: "1 of 25 epochs", "512 of 17,999 training images"."""
+    epochs, least = documented["training"]["epochs"], spec["training"]["epochs"]
+    if least < epochs:
+        yield f"{least} of {epochs} epochs"
+    sizes, things = split_sizes(documented["data"]), "grids" if "grids" in documented["data"] else "images"
+    for split, count in spec["data"].get("limit", {}).items():
+        yield f"{count:,} of {sizes[split]:,} {split.replace('train', 'training')} {things}"
 
 
 def _looks_numeric(value: Any) -> bool:
@@ -278,5 +305,6 @@ def _looks_numeric(value: Any) -> bool:
         return False
 
 
-def _join(path: str, key: Any) -> str:
-    return f"{path}.{key}" if path else str(key)
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"

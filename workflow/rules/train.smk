@@ -9,12 +9,13 @@ rule train:
         f"{RESULTS}/runs/{{experiment}}/seed{{seed}}.json",
     log:
         f"logs/{STUDY['preset']}/train/{{experiment}}/seed{{seed}}.log",
+    priority: lambda wildcards: EXPERIMENTS[wildcards.experiment]["resources"]["minutes"]  # long runs first
     conda:
         "../envs/pixelpatch.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
-        runtime=720,
+        mem_mb=lambda wildcards: EXPERIMENTS[wildcards.experiment]["resources"]["memory_mb"],
+        runtime=lambda wildcards: EXPERIMENTS[wildcards.experiment]["resources"]["minutes"],
     params:
         data=lambda wildcards, input: Path(input.mnist[0]).parent,
         spec=lambda wildcards: canonical_json(EXPERIMENTS[wildcards.experiment]["spec"]),
