@@ -22,7 +22,7 @@ RENAMED = {
 
 def ours_from(theirs: nn.Module) -> dict[str, torch.Tensor]:
     """PyTorch's state dict of an encoder or decoder layer in our names."""
-    norms = ["attention_norm.", "cross_norm.", "mlp_norm."] if hasattr(theirs, "norm3") else ["attention_norm.", "mlp_norm."]
+    norms = ["attention_norm.", *(["cross_norm."] if hasattr(theirs, "norm3") else []), "mlp_norm."]
     names = RENAMED | {f"norm{i}.": name for i, name in enumerate(norms, 1)}
     state = {}
     for key, value in theirs.state_dict().items():
@@ -38,7 +38,9 @@ def randomise(module: nn.Module) -> None:
             parameter.copy_(torch.randn_like(parameter) * 0.3)
 
 
-def assert_same(ours: nn.Module, theirs: nn.Module, named: dict[str, torch.Tensor], a: torch.Tensor, b: torch.Tensor) -> None:
+def assert_same(
+    ours: nn.Module, theirs: nn.Module, named: dict[str, torch.Tensor], a: torch.Tensor, b: torch.Tensor
+) -> None:
     """Same output and, after a backward pass from a random direction, the same gradient of every parameter."""
     torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
     direction = torch.randn_like(a)
@@ -47,13 +49,13 @@ def assert_same(ours: nn.Module, theirs: nn.Module, named: dict[str, torch.Tenso
     gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
     parameters = dict(theirs.named_parameters())
     assert gradients.keys() == named.keys()
-    for (name, gradient), key in zip(gradients.items(), [k for k in gradients], strict=True):
-        theirs_name = next(k for k, v in theirs.state_dict().items() if v.data_ptr() == named[key].data_ptr())
+    for name, gradient in gradients.items():
+        theirs_name = next(k for k, v in theirs.state_dict().items() if v.data_ptr() == named[name].data_ptr())
         torch.testing.assert_close(gradient, parameters[theirs_name].grad, rtol=1e-9, atol=1e-10, msg=name)
 
 
 @pytest.fixture(autouse=True)
-def _double() -> None:
+def _seed() -> None:
     torch.manual_seed(0)
 
 

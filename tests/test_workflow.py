@@ -128,7 +128,7 @@ def test_the_command_line_chooses_preset_seeds_and_experiments(checkout: Checkou
 
 
 def test_a_clone_s_file_times_ask_for_no_training(checkout: Checkout, tmp_path: Path) -> None:
-    """git writes files in any order and Snakemake's own notes are not in a clone: records still stand."""
+    """Git writes files in any order and Snakemake's own notes are not in a clone: records still stand."""
     clone = Checkout(tmp_path / "clone")
     for part in ("results", "data"):
         shutil.copytree(checkout.folder / part, clone.folder / part)

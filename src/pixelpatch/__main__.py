@@ -5,11 +5,14 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pixelpatch.checks import image_side, instead, key_problems, spec_problems
 from pixelpatch.errors import UserError
-from pixelpatch.files import read_json, readable_json, write_atomically
+from pixelpatch.files import read_text, readable_json, write_atomically
+from pixelpatch.study import read_study, resolve
 
 TABLES = ("claims", "comparisons", "accuracy")
 
@@ -32,7 +35,10 @@ def fetch(options: argparse.Namespace) -> None:
     """Download MNIST, checked against its canonical digests."""
     from pixelpatch.fetch import fetch as fetch_mnist
 
-    for message in fetch_mnist(options.folder, _json(options.sources, "--sources")):
+    sources = _json(options.sources, "--sources")
+    if not isinstance(sources, list):
+        raise UserError(f'--sources is {options.sources}; write a list, such as [{{"kind": "torchvision"}}].')
+    for message in fetch_mnist(options.folder, sources):
         print(message, file=sys.stderr)
 
 
@@ -40,28 +46,30 @@ def study(options: argparse.Namespace) -> None:
     """Check a configuration and write the study that it describes."""
     import yaml
 
-    from pixelpatch.study import resolve
-
-    schema = yaml.safe_load(options.schema.read_text(encoding="utf-8"))
+    schema = yaml.safe_load(read_text(options.schema))
     write_atomically(options.output, readable_json(resolve(_json(options.config, "--config"), schema)))
 
 
 def train(options: argparse.Namespace) -> None:
     """Train one experiment from one seed, or all runs of a study that have no record yet, and write the records."""
     from pixelpatch.data import load_mnist
-    from pixelpatch.record import FORMAT, provenance, read_record, write_record
+    from pixelpatch.record import FORMAT, provenance, write_record
+    from pixelpatch.training import Diverged
     from pixelpatch.training import train as train_model
 
-    runs = _runs(options)
-    mnist = load_mnist(options.data)
-    device = options.device or _best_device()
+    device = _device(options.device)
+    runs = [run for run in _runs(options) if options.study is None or not _recorded(run)]
     for run in runs:
-        name = f"{run['experiment']} seed {run['seed']}"
-        path = run["record"]
-        if options.study and path.exists() and read_record(path)["spec"] == run["spec"]:
-            print(f"{name}: {path} is there already", file=sys.stderr)
+        _check_spec(run)
+    mnist = load_mnist(options.data) if runs else {}
+    failures = []
+    for run in runs:
+        name, path = _name(run), run["record"]
+        try:
+            result = train_model(run["spec"], run["seed"], mnist, device=device, threads=options.threads, name=name)
+        except Diverged as error:  # the other runs can still be had
+            failures.append(f"{name}: {error}")
             continue
-        result = train_model(run["spec"], run["seed"], mnist, device=device, threads=options.threads, name=name)
         record = {
             "format": FORMAT,
             "experiment": run["experiment"],
@@ -73,13 +81,15 @@ def train(options: argparse.Namespace) -> None:
         write_record(path, record)
         scores = ", ".join(f"{k} {v:.4g}" for k, v in result["metrics"].items() if k.startswith("test/"))
         print(f"{name}: {scores}, {result['timing']['seconds']:.0f} s → {path}", file=sys.stderr)
+    if failures:
+        raise UserError("\n".join(failures))
 
 
 def collect(options: argparse.Namespace) -> None:
     """Gather the records into tidy tables."""
     from pixelpatch.analysis.collect import collect as collect_records
 
-    tidy = collect_records(read_json(options.study), options.study.parent)
+    tidy = collect_records(read_study(options.study), options.study.parent)
     for note in tidy.notes:
         print(f"note: {note}", file=sys.stderr)
     for name in ("runs", "curves", "confusion"):
@@ -88,15 +98,13 @@ def collect(options: argparse.Namespace) -> None:
 
 def tables(options: argparse.Namespace) -> None:
     """Judge the claims, compare the systems, sum up accuracies: one table each, as CSV, Markdown and LaTeX."""
-    from functools import partial
-
     import numpy as np
 
     from pixelpatch import tables as write
     from pixelpatch.analysis.claims import judge
     from pixelpatch.analysis.comparisons import compare
 
-    study = read_json(options.study)
+    study = read_study(options.study)
     runs = write.read_table(options.tables, "runs")
     alpha = study["analysis"]["alpha"]
     match options.table:
@@ -120,7 +128,9 @@ def figure(options: argparse.Namespace) -> None:
     """Draw one figure as PDF and PNG."""
     from pixelpatch.figures import FIGURES, save
 
-    drawn = FIGURES[options.name](read_json(options.study), options.tables, options.data)
+    if options.name not in FIGURES:
+        raise UserError(f"{options.name} is no figure{instead(options.name, FIGURES)}")
+    drawn = FIGURES[options.name](read_study(options.study), options.tables, options.data)
     save(drawn, options.output.with_suffix(""))
 
 
@@ -135,7 +145,7 @@ def show(options: argparse.Namespace) -> None:
 def readme(options: argparse.Namespace) -> None:
     """Put the verdict table of a finished study between the marks in README.md."""
     start, end = "<!-- verdicts: made by `make readme` -->", "<!-- end of verdicts -->"
-    text = options.readme.read_text(encoding="utf-8")
+    text = read_text(options.readme)
     if text.count(start) != 1 or text.count(end) != 1:
         raise UserError(f"{options.readme} must have the lines {start} and {end}, once each.")
     before, rest = text.split(start)
@@ -167,10 +177,12 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--only", help="of the study, these experiments, separated by commas")
     command.add_argument("--experiment", help="instead of a study: the name of one experiment")
     command.add_argument("--spec", help="its spec, as JSON")
-    command.add_argument("--seed", type=int)
+    command.add_argument("--seed", type=partial(_whole, least=0))
     command.add_argument("--record", type=Path, help="the record to write")
     command.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
-    command.add_argument("--threads", type=int, default=1, help="CPU threads; bits repeat at the same count")
+    command.add_argument(
+        "--threads", type=partial(_whole, least=1), default=1, help="CPU threads; bits repeat at the same count"
+    )
     command.add_argument("--device", help="cpu or cuda; the GPU if there is one, by default")
 
     command = verb(collect)
@@ -200,16 +212,22 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _runs(options: argparse.Namespace) -> list[dict[str, Any]]:
     """The runs that `train` was asked for, each with its spec and the path of its record."""
+    single = ("experiment", "spec", "seed", "record")
+    given = [name for name in single if getattr(options, name) is not None]
     if options.study is None:
-        wanted = ("experiment", "spec", "seed", "record")
-        if missing := [f"--{name}" for name in wanted if getattr(options, name) is None]:
+        if missing := [f"--{name}" for name in single if name not in given]:
             raise UserError(f"train needs a study.json, or {', '.join(missing)} for a single run.")
-        run = {name: getattr(options, name) for name in wanted}
+        run = {name: getattr(options, name) for name in single}
         return [run | {"spec": _json(options.spec, "--spec")}]
-    study = read_json(options.study)
-    names = options.only.split(",") if options.only else list(study["experiments"])
-    if unknown := [name for name in names if name not in study["experiments"]]:
-        raise UserError(f"--only names {', '.join(unknown)}; {options.study} has {', '.join(study['experiments'])}.")
+    if given:
+        raise UserError(f"--{given[0]} is for a single run, without a study.json; choose from a study with --only.")
+    study = read_study(options.study)
+    known = list(dict.fromkeys(run["experiment"] for run in study["runs"]))
+    names = options.only.split(",") if options.only else known
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(
+            f"--only names {', '.join(unknown)}, of which {options.study} has no runs{instead(unknown[0], known)}"
+        )
     return [
         run | {"spec": study["experiments"][run["experiment"]]["spec"], "record": options.study.parent / run["record"]}
         for run in study["runs"]
@@ -217,17 +235,72 @@ def _runs(options: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
+def _name(run: dict[str, Any]) -> str:
+    return f"{run['experiment']} seed {run['seed']}"
+
+
+def _recorded(run: dict[str, Any]) -> bool:
+    """Whether a run of a study has its record. Raises UserError where the file is damaged."""
+    from pixelpatch.record import read_record
+    from pixelpatch.source import source_digest
+
+    name, path = _name(run), run["record"]
+    if not path.exists():
+        return False
+    record = read_record(path)
+    if any(record[key] != run[key] for key in ("experiment", "seed", "spec")):
+        print(f"{name}: {path} is of another run or spec; it will be replaced", file=sys.stderr)
+        return False
+    same = record["provenance"]["source"] == source_digest()
+    advice = "" if same else ", made by another version of the training code: delete it to have it made anew"
+    print(f"{name}: {path} is there already{advice}", file=sys.stderr)
+    return True
+
+
+def _check_spec(run: dict[str, Any]) -> None:
+    """Raises UserError where a run's spec is none, so that nothing trains for hours before that shows."""
+    from pixelpatch.models import build_model
+    from pixelpatch.training import build_optimiser
+
+    spec = run["spec"]
+    problems = list(key_problems(spec))
+    if not problems:
+        try:
+            build_optimiser(build_model(spec["model"], image=image_side(spec["data"])), spec["training"])
+            problems = list(spec_problems(spec))
+        except KeyError as error:
+            problems = [f"{error} is missing or unknown"]
+        except (TypeError, ValueError, RuntimeError) as error:
+            problems = [str(error)]
+    if problems:
+        raise UserError(f"The spec of {run['experiment']} cannot be trained: {' '.join(problems)}")
+
+
 def _json(text: str, option: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{option} is not JSON: {error}.") from None
 
 
-def _best_device() -> str:
+def _whole(text: str, *, least: int) -> int:
+    """A whole number from `least` on, for argparse, which says what is wrong with other text."""
+    if not text.isdecimal() or not least <= int(text) < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} on")
+    return int(text)
+
+
+def _device(wanted: str | None) -> str:
+    """The device of that name, or the GPU if there is one. Raises UserError where there is no such device."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    usable += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if wanted not in usable:
+        raise UserError(f"--device is {wanted}; choose from {', '.join(usable)}.")
+    return wanted
 
 
 def _device_name(device: str) -> str:

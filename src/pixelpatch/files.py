@@ -32,29 +32,38 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; results are to be shared
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; results are to be shared
+            os.replace(temporary, path)
+        except BaseException:  # Ctrl-C too
             os.unlink(temporary)
+            raise
+    except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}; nothing was changed.") from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file. Raises UserError where it is missing, unreadable or not UTF-8."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}).") from None
 
 
 def read_json(path: Path) -> Any:
     """The JSON value in a file. Raises UserError where the file is missing, unreadable or not JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not whole JSON ({error}); delete it and run again.") from None
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not whole JSON ({error}); if a run wrote it, delete it and run again.") from None

@@ -35,11 +35,11 @@ KEYS = {
 
 def seal_record(record: dict[str, Any]) -> dict[str, Any]:
     """`record` with the checksum of everything else in it. Raises UserError where a number is NaN or infinite."""
-    body = {key: value for key, value in record.items() if key != "checksum"}
-    for name, value in _numbers(body):
+    for name, value in _numbers(record):
         if not math.isfinite(value):
-            raise UserError(f"{name} of {body.get('experiment')}, seed {body.get('seed')}, is {value}: not a result.")
-    return body | {"checksum": digest(body)}
+            run = f"{record.get('experiment')}, seed {record.get('seed')}"
+            raise UserError(f"{name} of {run}, is {value}: not a result.")
+    return record | {"checksum": _checksum(record)}
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ def read_record(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or set(record) != KEYS or record["format"] != FORMAT:
         raise UserError(f"{path} is not a run record of format {FORMAT}; {again}.")
     try:
-        intact = seal_record(record)["checksum"] == record["checksum"]
+        intact = _checksum(record) == record["checksum"]
     except ValueError:  # NaN and infinities, which Python's json reads though JSON has none
         intact = False
     if not intact:
@@ -74,6 +74,10 @@ def provenance(*, device: str, threads: int) -> dict[str, Any]:
         "git": _git_state(),
         "source": source_digest(),
     }
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    return digest({key: value for key, value in record.items() if key != "checksum"})
 
 
 @cache

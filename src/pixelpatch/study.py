@@ -87,13 +87,13 @@ def narrowed(spec: Json, preset: Json, name: str) -> Json:
 
 
 def merge(base: Json, change: Json) -> Json:
-    """`base` with `change` laid over it, dictionaries key by key; None removes a key."""
+    """`base` with `change` laid over it, dictionaries key by key; None removes a key (JSON Merge Patch, RFC 7396)."""
     merged = dict(base)
     for key, value in change.items():
         if value is None:
             merged.pop(key, None)
-        elif isinstance(value, dict) and isinstance(merged.get(key, {}), dict):
-            merged[key] = merge(merged.get(key, {}), value)
+        elif isinstance(value, dict):
+            merged[key] = merge(merged[key] if isinstance(merged.get(key), dict) else {}, value)
         else:
             merged[key] = value
     return merged
@@ -191,7 +191,7 @@ def _sentences(error: Any, path: str) -> Iterator[str]:
                     yield f"{join(path, key)} is missing; {place} needs {', '.join(rule)}."
         case "type":
             hint = ""
-            if _looks_numeric(value):
+            if rule in ("integer", "number") and _looks_numeric(value):
                 hint = "; YAML reads this as text: take the quotes away, and write 1e-3 as 0.001 or 1.0e-3"
             elif rule == "string" and isinstance(value, int | float):
                 hint = "; put it in quotes"
@@ -212,7 +212,7 @@ def _sentences(error: Any, path: str) -> Iterator[str]:
         case "anyOf" | "pattern":
             yield f"{place} is {shown}; it must be {error.schema['description']}."
         case "minItems" | "minLength" | "minProperties":
-            yield f"{place} is {shown}; it must have at least {rule} {'entry' if rule == 1 else 'entries'}."
+            yield f"{place} is {shown}; it must {'not be empty' if rule == 1 else f'have at least {rule} entries'}."
         case _:
             yield f"{place}: {error.message}."
 

@@ -1,0 +1,57 @@
+"""What is published: every number in README.md and results/full follows from the committed records and this code."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pixelpatch.__main__ import main
+from pixelpatch.files import readable_json
+from pixelpatch.record import read_record
+from pixelpatch.source import source_digest
+from pixelpatch.study import resolve
+
+ROOT = Path(__file__).parents[1]
+PUBLISHED = ROOT / "results/full"
+RECORDS = sorted(PUBLISHED.glob("runs/*/seed*.json"))
+
+
+@pytest.fixture(scope="module")
+def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables made anew from copies of the committed records."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    runs = [read_record(path) for path in RECORDS]
+    config |= {
+        "preset": "full",
+        "only": [name for name in config["experiments"] if name in {run["experiment"] for run in runs}],
+        "seeds": sorted({run["seed"] for run in runs}),
+    }
+    folder = tmp_path_factory.mktemp("full")
+    (folder / "runs").symlink_to(PUBLISHED / "runs")
+    (folder / "study.json").write_text(readable_json(resolve(config, schema)), encoding="utf-8")
+    place = ["--study", str(folder / "study.json"), "--tables", str(folder / "tables")]
+    assert main(["collect", *place]) == 0
+    for table in ("claims", "comparisons", "accuracy"):
+        assert main(["tables", table, *place]) == 0
+    return folder / "tables"
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_records_are_clean_runs_of_this_training_code(path: Path) -> None:
+    record = read_record(path)
+    assert path == PUBLISHED / f"runs/{record['experiment']}/seed{record['seed']}.json"
+    assert record["provenance"]["source"] == source_digest()
+    assert record["provenance"]["git"]["dirty"] is False
+
+
+def test_tables_are_those_of_the_records(rebuilt: Path) -> None:
+    committed = sorted(path.name for path in (PUBLISHED / "tables").iterdir())
+    assert committed == sorted(path.name for path in rebuilt.iterdir())
+    for name in committed:
+        assert (rebuilt / name).read_bytes() == (PUBLISHED / "tables" / name).read_bytes(), name
+
+
+def test_the_readme_s_verdicts_are_the_published_ones() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (PUBLISHED / "tables/claims.md").read_text(encoding="utf-8") in text

@@ -1,0 +1,190 @@
+"""The run record: what is written is what is read, and nothing that was changed in between."""
+
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from pixelpatch import record as module
+from pixelpatch.errors import UserError
+from pixelpatch.files import canonical_json
+from pixelpatch.record import KEYS, provenance, read_record, seal_record, write_record
+from pixelpatch.source import source_digest
+
+RECORD = {
+    "format": 1,
+    "experiment": "pit",
+    "seed": 3,
+    "spec": {"data": {"standardise": False}, "training": {"learning_rate": 1e-4, "epochs": 2}},
+    "metrics": {"test/accuracy": 95.01, "test/loss": 0.1 + 0.2, "test/correct": 9500, "model/parameters": 1292042},
+    "curve": {"train/loss": [2.2063, 1.9907], "validation/accuracy": [22.75, 100 / 3]},
+    "predictions": "7210414959_<>",
+    "labels": "7210414959069",
+    "timing": {"seconds": 12.5, "images_per_second": 1e-07},
+    "provenance": {"device": "cpu (größer)", "git": {"commit": None, "dirty": None}},
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("records") / "runs" / "pit" / "seed3.json"
+
+
+def test_what_is_written_is_read(path: Path) -> None:
+    write_record(path, RECORD)
+    read = read_record(path)
+    assert set(read) == KEYS
+    assert {key: value for key, value in read.items() if key != "checksum"} == RECORD
+    assert read == seal_record(RECORD) == seal_record(seal_record(RECORD))
+
+
+def test_the_same_record_is_the_same_bytes_in_any_order(path: Path) -> None:
+    write_record(path, RECORD)
+    once = path.read_bytes()
+    write_record(path, dict(reversed(RECORD.items())))
+    assert path.read_bytes() == once
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_any_edit_is_noticed(path: Path, data: st.DataObject) -> None:
+    """One character replaced, put in or taken out. Edits that leave every value as it was, as spaces do, are fine."""
+    text = canonical_json(seal_record(RECORD)) + "\n"
+    position = data.draw(st.integers(0, len(text) - 1))
+    new = data.draw(st.sampled_from(["", *'0123456789.-+eE"{}[],: \n\\abcßx×\x00']))
+    length = data.draw(st.integers(0, 1))
+    edited = text[:position] + new + text[position + length :]
+    assume(edited != text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(edited, encoding="utf-8")
+    try:
+        same = json.loads(edited) == json.loads(text)
+    except ValueError:
+        same = False
+    if same:
+        assert canonical_json(read_record(path)) + "\n" == text
+    else:
+        with pytest.raises(UserError) as caught:
+            read_record(path)
+        assert str(caught.value).startswith(str(path))
+        assert "delete it and run again" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [key for key in RECORD if key != "format"])
+def test_every_part_is_under_the_checksum(path: Path, key: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(seal_record(RECORD) | {key: "other"}))
+    with pytest.raises(UserError, match="was changed after it was written"):
+        read_record(path)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, len(canonical_json(seal_record(RECORD))) - 1))
+def test_a_torn_record_is_noticed(path: Path, length: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(canonical_json(seal_record(RECORD))[:length], encoding="utf-8")
+    with pytest.raises(UserError, match="delete it and run again"):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], 5, None, "record", {}, RECORD, seal_record(RECORD | {"format": 2}), seal_record(RECORD | {"extra": 1})],
+)
+def test_other_formats_are_told_from_records(tmp_path: Path, content: Any) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"x\.json is not a run record of format 1; delete it and run again"):
+        read_record(tmp_path / "x.json")
+
+
+def test_a_missing_record_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"seed0\.json cannot be read: No such file"):
+        read_record(tmp_path / "seed0.json")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_nan_is_a_failure_and_never_a_number(tmp_path: Path, value: float) -> None:
+    for bad, name in (
+        (RECORD | {"metrics": {"test/loss": value}}, "metrics.test/loss"),
+        (RECORD | {"curve": {"train/loss": [1.0, value]}}, r"curve.train/loss\[1\]"),
+        (RECORD | {"timing": {"seconds": value}}, "timing.seconds"),
+    ):
+        with pytest.raises(UserError, match=rf"^{name} of pit, seed 3, is {value}: not a result\.$"):
+            write_record(tmp_path / "x.json", bad)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_became_nan_in_the_file_is_noticed(path: Path, word: str) -> None:
+    write_record(path, RECORD)
+    text = path.read_text()
+    assert text.count("95.01") == 1
+    path.write_text(text.replace("95.01", word))
+    with pytest.raises(UserError, match=r"seed3\.json was changed after it was written"):
+        read_record(path)
+
+
+# Provenance
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that the package seems to lie in; git's state is asked for anew."""
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "package" / "record.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "package").mkdir()
+    module._git_state.cache_clear()
+    yield tmp_path
+    module._git_state.cache_clear()
+
+
+def git_state() -> dict[str, Any]:
+    module._git_state.cache_clear()
+    return provenance(device="cpu", threads=1)["git"]
+
+
+def test_provenance_says_where_a_run_was_made() -> None:
+    made = provenance(device="cpu (x86_64)", threads=2)
+    assert {key: made[key] for key in ("device", "threads", "source")} == {
+        "device": "cpu (x86_64)",
+        "threads": 2,
+        "source": source_digest(),
+    }
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
+    assert made["versions"] == versions
+    assert set(made) == {"device", "threads", "versions", "git", "source"}
+    assert json.loads(canonical_json(made)) == made
+
+
+def test_git_knows_commit_and_changes(checkout: Path) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        done = subprocess.run(["git", *identity, *arguments], cwd=checkout, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    git("init", "--quiet")
+    assert git_state() == {"commit": None, "dirty": False}
+    code = checkout / "package" / "code.py"
+    code.write_text("one\n")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "one")
+    assert git_state() == {"commit": git("rev-parse", "HEAD"), "dirty": False}
+    code.write_text("two\n")
+    assert git_state() == {"commit": git("rev-parse", "HEAD"), "dirty": True}
+
+
+def test_without_a_repository_or_git_there_is_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert git_state() == {"commit": None, "dirty": None}
+    monkeypatch.setenv("PATH", str(checkout))
+    assert git_state() == {"commit": None, "dirty": None}
