@@ -19,7 +19,8 @@ def dropout(x: Tensor, p: float) -> Tensor:
     dropped = min(round(p * 2**16), 2**16 - 1)  # of all 16-bit numbers
     draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
-    return x * (bits >= dropped - 2**15).to(x.dtype).mul_(2**16 / (2**16 - dropped))
+    kept = torch.ge(bits, dropped - 2**15, out=torch.empty_like(x, requires_grad=False))  # 0.0 or 1.0, in one pass
+    return x * kept.mul_(2**16 / (2**16 - dropped))
 
 
 class Dropout(nn.Module):

@@ -29,12 +29,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None, *, causal: bool = False) -> Tensor:
         """`x` [B, Q, D] attends to `context` [B, K, D] (itself by default); returns [B, Q, D]."""
-        if context is None:
-            q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        else:
-            q = F.linear(x, self.in_proj_weight[: self.width], self.in_proj_bias[: self.width])
-            kv = F.linear(context, self.in_proj_weight[self.width :], self.in_proj_bias[self.width :])
-            k, v = kv.chunk(2, dim=-1)
+        context = x if context is None else context
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        # Three products: a single one would be no faster, and its gradient has to be put together from three.
+        q, k, v = (F.linear(t, w, b) for t, w, b in zip((x, context, context), weights, biases, strict=True))
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # [B, heads, tokens, D/heads]
         y = attend(q, k, v, dropout_p=self.dropout if self.training else 0.0, causal=causal)
         return self.out_proj(y.transpose(1, 2).flatten(-2))  # [B, Q, D]
