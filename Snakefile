@@ -17,6 +17,7 @@ include: "workflow/rules/figures.smk"
 rule all:
     default_target: True
     input:
+        f"{RESULTS}/study.json",
         RECORDS,
         expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=TABLES, format=["csv", "md", "tex"]),
         expand(f"{RESULTS}/figures/{{figure}}.{{format}}", figure=FIGURES, format=["pdf", "png"]),

@@ -22,11 +22,9 @@ def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
     runs = [read_record(path) for path in RECORDS]
-    config |= {
-        "preset": "full",
-        "only": [name for name in config["experiments"] if name in {run["experiment"] for run in runs}],
-        "seeds": sorted({run["seed"] for run in runs}),
-    }
+    published = {run["experiment"] for run in runs}
+    config |= {"preset": "full", "only": [name for name in config["experiments"] if name in published]}
+    config |= {"seeds": sorted({run["seed"] for run in runs})}
     folder = tmp_path_factory.mktemp("full")
     (folder / "runs").symlink_to(PUBLISHED / "runs")
     (folder / "study.json").write_text(readable_json(resolve(config, schema)), encoding="utf-8")

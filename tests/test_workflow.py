@@ -130,13 +130,31 @@ def test_the_command_line_chooses_preset_seeds_and_experiments(checkout: Checkou
 def test_a_clone_s_file_times_ask_for_no_training(checkout: Checkout, tmp_path: Path) -> None:
     """Git writes files in any order and Snakemake's own notes are not in a clone: records still stand."""
     clone = Checkout(tmp_path / "clone")
-    for part in ("results", "data"):
-        shutil.copytree(checkout.folder / part, clone.folder / part)
+    shutil.copytree(checkout.folder / "results", clone.folder / "results")
+    (clone.folder / "results/smoke/study.json").unlink()
     files = [path for path in clone.folder.rglob("*") if path.is_file()]
     random.Random(0).shuffle(files)
     for age, path in enumerate(files):
         os.utime(path, (1_700_000_000 + age, 1_700_000_000 + age))
-    assert not clone.plan().keys() & {"train", "fetch"}
+    plan = clone.plan()
+    assert "train" not in plan
+    assert plan["study"] == plan["collect"] == 1
+    assert clone.plan("seeds=3")["train"] == 6  # the third seed of each, and none of those that are there
+
+
+def test_other_sources_leave_right_data_alone(checkout: Checkout) -> None:
+    path = checkout.folder / "config.yaml"
+    before = path.read_text(encoding="utf-8")
+    config = yaml.safe_load(before)
+    config["data"]["sources"] = [{"kind": "folder", "path": "nowhere"}]
+    mnist = checkout.folder / "data/mnist/t10k-labels-idx1-ubyte"
+    try:
+        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        result = checkout.snakemake("--until", "fetch")
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert mnist.stat().st_size == 10_008
+    finally:
+        path.write_text(before, encoding="utf-8")
 
 
 def test_changing_one_experiment_reruns_that_one_alone(checkout: Checkout) -> None:

@@ -65,6 +65,7 @@ def train(options: argparse.Namespace) -> None:
     failures = []
     for run in runs:
         name, path = _name(run), run["record"]
+        origin = provenance(device=_device_name(device), threads=options.threads)  # of the code as it is loaded
         try:
             result = train_model(run["spec"], run["seed"], mnist, device=device, threads=options.threads, name=name)
         except Diverged as error:  # the other runs can still be had
@@ -75,7 +76,7 @@ def train(options: argparse.Namespace) -> None:
             "experiment": run["experiment"],
             "seed": run["seed"],
             "spec": run["spec"],
-            "provenance": provenance(device=_device_name(device), threads=options.threads),
+            "provenance": origin,
             **result,
         }
         write_record(path, record)
@@ -88,8 +89,9 @@ def train(options: argparse.Namespace) -> None:
 def collect(options: argparse.Namespace) -> None:
     """Gather the records into tidy tables."""
     from pixelpatch.analysis.collect import collect as collect_records
+    from pixelpatch.source import source_digest
 
-    tidy = collect_records(read_study(options.study), options.study.parent)
+    tidy = collect_records(read_study(options.study), options.study.parent, source=source_digest())
     for note in tidy.notes:
         print(f"note: {note}", file=sys.stderr)
     for name in ("runs", "curves", "confusion"):

@@ -8,13 +8,16 @@ from typing import Any
 
 PACKAGE = Path(__file__).parent
 # What a record's numbers depend on. Analysis and figures are left out: changing a plot retrains nothing.
-TRAINING_SOURCE = ["data.py", "training.py", "models"]
+TRAINING_SOURCE = ("data.py", "training.py", "models")
 
 
 @cache
-def source_digest() -> str:
-    """SHA-256 (16 hex digits) of the training code's syntax trees: comments, docstrings and layout do not count."""
-    paths = [PACKAGE / name for name in TRAINING_SOURCE]
+def source_digest(*parts: str) -> str:
+    """SHA-256 (16 hex digits) of the package's `parts`, files or folders; of the training code if none are named.
+
+    Of their syntax trees, that is: comments, docstrings and layout do not count.
+    """
+    paths = [PACKAGE / name for name in parts or TRAINING_SOURCE]
     files = sorted(file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path]))
     named = [(file.relative_to(PACKAGE).as_posix(), syntax(file.read_text(encoding="utf-8"))) for file in files]
     return hashlib.sha256(repr(named).encode()).hexdigest()[:16]

@@ -31,6 +31,7 @@ rule collect:
         runtime=30,
     params:
         tables=lambda wildcards, output: Path(output[0]).parent,
+        source=source_digest("analysis", "tables.py"),
     shell:
         "python -m pixelpatch collect --study {input.study:q} --tables {params.tables:q} 2> {log:q}"
 
@@ -50,5 +51,6 @@ rule tables:
         runtime=30,
     params:
         tables=lambda wildcards, output: Path(output[0]).parent,
+        source=source_digest("analysis", "tables.py"),
     shell:
         "python -m pixelpatch tables {wildcards.table} --study {input.study:q} --tables {params.tables:q} 2> {log:q}"

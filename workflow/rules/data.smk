@@ -3,7 +3,7 @@
 
 rule fetch:
     output:
-        MNIST,
+        update(MNIST),  # right files are kept, whatever the sources are by now
     log:
         "logs/fetch.log",
     conda:

@@ -3,8 +3,7 @@
 
 rule train:
     input:
-        # Their bytes are checked, and a fresh clone or a second download changes nothing but their times.
-        mnist=ancient(MNIST),
+        mnist=training_data,
     output:
         f"{RESULTS}/runs/{{experiment}}/seed{{seed}}.json",
     log:
@@ -15,9 +14,9 @@ rule train:
     threads: 1
     resources:
         mem_mb=lambda wildcards: EXPERIMENTS[wildcards.experiment]["resources"]["memory_mb"],
-        runtime=lambda wildcards: EXPERIMENTS[wildcards.experiment]["resources"]["minutes"],
+        runtime=lambda wildcards, attempt: attempt * EXPERIMENTS[wildcards.experiment]["resources"]["minutes"],
     params:
-        data=lambda wildcards, input: Path(input.mnist[0]).parent,
+        data=DATA,
         spec=lambda wildcards: canonical_json(EXPERIMENTS[wildcards.experiment]["spec"]),
         # Not used by the command: it has Snakemake notice edits of the code that training runs.
         source=source_digest(),

@@ -33,11 +33,12 @@ class Tidy(NamedTuple):
     notes: list[str]
 
 
-def collect(study: dict, folder: Path) -> Tidy:
+def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
     """Read the record of every run of `study` (as in study.json, which lies in `folder`) into tidy tables.
 
     Raises UserError, with everything that is wrong at once, for a record that is missing, torn or edited, that belongs
-    to another experiment, seed or spec, or that holds a number that is not finite; and for a run that is listed twice.
+    to another experiment, seed or spec, that holds a number that is not finite, or that was made by training code
+    other than `source` (a digest) where that is given; and for a run that is listed twice.
     Records of several versions of the training code are told of in `notes`. Holds one record's predictions at a time.
     """
     problems = _repeats(study["runs"])
@@ -49,6 +50,11 @@ def collect(study: dict, folder: Path) -> Tidy:
             problems.append(str(error))
             continue
         problems += _problems(run, record, study["experiments"])
+        if source and record["provenance"]["source"] != source:
+            problems.append(
+                f"{run['record']} was made by other training code ({record['provenance']['source']}, now {source}); "
+                "delete it and run again."
+            )
         if problems:
             continue  # only the other problems are still of interest
         narrowed = study["experiments"][run["experiment"]]["narrowed"]
@@ -92,15 +98,16 @@ def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
             "it was moved or copied; delete it and run again."
         )
     elif differing := sorted(_differing(record["spec"], experiments[run["experiment"]]["spec"])):
-        yield f"{name} is of another spec than the study's (they differ in {', '.join(differing)}); run it again."
+        keys = ", ".join(differing)
+        yield f"{name} is of another spec than the study's (they differ in {keys}); delete it and run again."
     values = [*_numbers(record), *((metric, value) for metric, curve in record["curve"].items() for value in curve)]
     for metric in dict.fromkeys(metric for metric, value in values if not _finite(value)):
-        yield f"{name} has a value of {metric} that is not a finite number; the run failed, so run it again."
+        yield f"{name} has a value of {metric} that is not a finite number; the run failed, so delete it and run again."
     labels, predictions = record["labels"], record["predictions"]
     if len(labels) != len(predictions):
-        yield f"{name} has {len(predictions)} predictions for {len(labels)} labels; run it again."
+        yield f"{name} has {len(predictions)} predictions for {len(labels)} labels; delete it and run again."
     if not set(labels) <= set("0123456789"):
-        yield f"{name} has labels other than the digits 0 to 9; run it again."
+        yield f"{name} has labels other than the digits 0 to 9; delete it and run again."
 
 
 def _numbers(record: dict) -> list[tuple[str, Any]]:

@@ -1,7 +1,7 @@
-"""Learning curves of every system: train loss and, where it was measured, validation accuracy. Thin lines are single
-seeds, the thick line with markers is their mean, the band spans the lowest to the highest seed, and the black dashed
-line is the curve that the write-up prints; n is the number of seeds. Systems that were trained at a reduced budget are
-marked and test no documented curve.
+"""Learning curves of every system: train loss and, where they were measured, validation loss and accuracy. Thin lines
+are single seeds, the thick line with markers is their mean, the band spans the lowest to the highest seed, and the
+black dashed line is the curve that the write-up prints; n is the number of seeds. Systems that were trained at a
+reduced budget are marked and test no documented curve.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from pixelpatch.figures import style
 from pixelpatch.tables import read_table
 
-METRICS = {"train/loss": "train loss", "validation/accuracy": "validation acc. (%)"}
+METRICS = {
+    "train/loss": "train loss",
+    "validation/loss": "validation loss",
+    "validation/accuracy": "validation acc. (%)",
+}
 LOG_FROM = 20  # a loss that falls by more than this factor is drawn on a log axis
 MARKED = 10  # markers per line, about: more hide the line
 
@@ -54,7 +58,7 @@ def _panel(axis: Axes, study: Mapping[str, Any], system: str, metric: str, seeds
         epochs = range(1, len(printed) + 1)
         axis.plot(epochs, printed, **_PRINTED, markevery=1 + len(printed) // MARKED, label="documented")
     drawn = [*seeds.to_numpy().ravel(), *printed]
-    if metric == "train/loss" and min(drawn) > 0 and max(drawn) / min(drawn) > LOG_FROM:
+    if metric.endswith("/loss") and min(drawn) > 0 and max(drawn) / min(drawn) > LOG_FROM:
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())

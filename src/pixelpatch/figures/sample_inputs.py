@@ -41,6 +41,7 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     for axis, (title, view) in zip(augmented.subplots(1, len(views)), views, strict=True):
         _show(axis, view, mnist.SIDE)
         axis.set_title(title)
+    figure.supxlabel(f"n = 1 training digit, and {GRID.stop} test digits in the grid", fontsize="small")
     return figure
 
 
