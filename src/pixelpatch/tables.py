@@ -57,7 +57,7 @@ def read_table(tables: Path, name: str) -> pd.DataFrame:
     """
     path = Path(tables) / f"{name}.csv"
     try:
-        return pd.read_csv(path, dtype=dict.fromkeys(_TEXT, "str"), float_precision="round_trip")
+        return pd.read_csv(path, dtype=dict.fromkeys(_TEXT, "str"))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
