@@ -1,6 +1,7 @@
 # What all rules share: the checked configuration, the list of runs, and names. No rules here.
 import json
 import os
+import shlex
 from pathlib import Path
 
 import yaml
@@ -26,6 +27,9 @@ MNIST = [
     f"{DATA}/{part}-ubyte"
     for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 ]
+# Not a parameter of the rule: other sources are no reason to fetch anew what is there and right.
+SOURCES = shlex.quote(canonical_json(config["data"]["sources"]))
+shell.prefix(f"MNIST_SOURCES={SOURCES}; ".replace("{", "{{").replace("}", "}}"))
 TIDY = ["runs", "curves", "confusion"]
 TABLES = ["claims", "comparisons", "accuracy"]
 # A figure is a file of pixelpatch/figures with a draw function.

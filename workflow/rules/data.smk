@@ -13,6 +13,5 @@ rule fetch:
         runtime=15,
     params:
         folder=lambda wildcards, output: Path(output[0]).parent,
-        sources=canonical_json(config["data"]["sources"]),
     shell:
-        "python -m pixelpatch fetch --folder {params.folder:q} --sources {params.sources:q} 2> {log:q}"
+        'python -m pixelpatch fetch --folder {params.folder:q} --sources "$MNIST_SOURCES" 2> {log:q}'
