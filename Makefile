@@ -6,11 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport OMP_NUM_THREADS MKL_NUM_THREADS
 UV_VERSION := 0.13.8
 
-# What results/full holds so far.
-PUBLISHED := blog_cnn,blog_vit,seq2seq_2x2,vit16_tiny,vit4_assignment
-SEEDS := 3
-
-.PHONY: study test readme setup
+.PHONY: study test readme benchmark setup
 study: setup
 	snakemake --cores all $(ARGS)
 
@@ -23,8 +19,15 @@ test: setup
 
 # The verdict table of README.md, from the published records (those of results/full that are committed).
 readme: setup
-	snakemake --cores all --config preset=full only=$(PUBLISHED) seeds=$(SEEDS)
+	snakemake --cores all --config preset=full seeds=recorded
 	python -m pixelpatch readme results/full README.md
+
+# Each system beside what a user would run instead: results/benchmark/training.csv and .png, in a quarter of an hour.
+# Nothing else should run on the machine. On a GPU:  make benchmark ARGS="--device cuda"
+benchmark: setup
+	uv pip install --quiet --constraints requirements.lock --editable ".[benchmark]"
+	snakemake --quiet --cores 1 fetch
+	python benchmarks/training.py --data data/mnist --output results/benchmark $(ARGS)
 
 setup: .venv/ready
 
@@ -32,8 +35,7 @@ setup: .venv/ready
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 is older than 3.11: install Python 3.11 or newer")'
 	python3 -m venv --clear .venv
 	python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	uv pip install --quiet --requirements requirements.lock
-	uv pip install --quiet --no-deps --editable .
+	uv pip install --quiet --constraints requirements.lock --editable ".[study,test]"
 	touch $@
 
 # The newest versions that fit together, for every platform; review and commit the result.

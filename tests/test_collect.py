@@ -29,7 +29,7 @@ def record(experiment: str, seed: int, **changes: object) -> dict:
             "curve": {"train/loss": [2.0, 1.0 + seed], "validation/accuracy": [50.0, 80.5]},
             "predictions": "0123456789",
             "labels": "0123456789",
-            "timing": {"seconds": 12.5, "images_per_second": 16.0},
+            "timing": {"seconds": 12.5, "images_per_second": 16.0, "epoch_seconds": [5.0, 6.0]},
             "provenance": {"source": "a" * 64},
         }
         | changes

@@ -15,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelpatch.errors import UserError
-from pixelpatch.files import canonical_json, digest, read_json, read_text, readable_json, write_atomically
+from pixelpatch.files import (
+    canonical_json,
+    digest,
+    read_json,
+    read_text,
+    readable_json,
+    remove_temporaries,
+    write_atomically,
+)
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -143,6 +151,28 @@ def test_a_new_version_is_never_seen_half_written(tmp_path: Path, monkeypatch: p
     write_atomically(path, "new")
     assert seen == ["old", "new", tmp_path]  # complete before it takes the place, and on the same file system
     assert path.read_text() == "new"
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, others = tmp_path / "seed1.json", [tmp_path / "seed10.json", tmp_path / "seed1.checkpoint"]
+    kept = {".seed1.json.bak", ".seed1.json", "seed1.json", ".seed1_json.abcdefgh", ".seed1.json.abcdefgh.txt"}
+    for name in kept:
+        (tmp_path / name).touch()
+    with monkeypatch.context() as killed:
+        killed.setattr(os, "unlink", lambda _: None)  # as if the process was gone before
+        killed.setattr(os, "replace", failing(KeyboardInterrupt()))
+        for one in (path, path, *others):
+            with pytest.raises(KeyboardInterrupt):
+                write_atomically(one, "half")
+    assert len(os.listdir(tmp_path)) == len(kept) + 4
+    remove_temporaries(path)
+    assert len(os.listdir(tmp_path)) == len(kept) + 2
+    for one in others:
+        remove_temporaries(one)
+    assert set(os.listdir(tmp_path)) == kept
+    remove_temporaries(tmp_path / "no folder" / "x")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from pixelpatch.study import resolve
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 CONFIG = json.loads(json.dumps(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))))
-SPECS = {name: experiment["spec"] for name, experiment in CONFIG["experiments"].items()}
+SPECS = {name: block["spec"] for name, block in CONFIG["experiments"].items() if "extends" not in block}
 SPEC = {
     "data": {"standardise": False, "validation": {"images": 100, "seed": 0, "split_by": "torch"}},
     "model": {
@@ -123,6 +123,10 @@ def records(folder: Path) -> dict[str, bytes]:
         ("train --data x", "train needs a study.json, or --experiment, --spec, --seed, --record for a single run."),
         ("train --data x --experiment a --seed 0", "train needs a study.json, or --spec, --record for a single run."),
         ("train --data x --experiment a --spec {{ --seed 0 --record r", "--spec is not JSON: "),
+        (
+            "train --data x --experiment a --spec {{}} --seed 0 --record r.lock",
+            "--record is r.lock; a run's own files end",
+        ),
         ("train missing.json --data x", "missing.json cannot be read: No such file"),
         ("train {schema} --data x", "config.schema.yaml is not whole JSON ("),
         ("train {study} --only smal,smaller --data x", "--only names smal, of which "),
@@ -241,6 +245,9 @@ def test_a_study_is_trained_once(run: Run, study: Path, mnist: list[Path]) -> No
         assert (record["experiment"], record["seed"]) == (path.split("/")[1], int(path[-6]))
         assert record["spec"] == json.loads(study.read_text())["experiments"][record["experiment"]]["spec"]
         assert record["provenance"]["threads"] == 1
+        assert record["provenance"]["interruptions"] == []
+        assert len(record["timing"]["epoch_seconds"]) == 2
+        assert record["timing"]["peak_memory_mb"] > 100
         assert f"{record['experiment']} seed {record['seed']}: test/loss" in said
     assert run("train", study, *HERE) == (
         0,
@@ -370,6 +377,12 @@ def test_a_run_that_diverges_does_not_stop_the_others(run: Run, mnist: list[Path
         ("model.name", "vitt", "'vitt' is missing or unknown"),
         ("training.optimiser", "rmsprop", "'rmsprop' is missing or unknown"),
         ("training.momentum", 0.5, "momentum"),
+        (
+            "training.precision",
+            "bf16",
+            "training.precision is 'bf16'; did you mean bfloat16? Known: float32, tf32, bfl",
+        ),
+        ("training.precision", ["float32"], "training.precision is ['float32']; did you mean float32?"),
         ("data.grids", {"train": 1, "test": 1, "fresh": True, "seed": 0}, "data.grids and model.name vit do not fit"),
         ("data.sample", {"images": 100, "seed": 0}, "data.validation.images is 100; it must leave some of the 100 to"),
     ],

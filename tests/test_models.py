@@ -13,6 +13,7 @@ from pixelpatch.models.blog_vit import BlogVit
 from pixelpatch.models.cnn import Cnn
 from pixelpatch.models.grid_reader import FINISH, PAD, START, GridReader
 from pixelpatch.models.vit import VisionTransformer, patches, sincos_positions
+from pixelpatch.study import systems
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text(encoding="utf-8"))
 IMAGE = {"vit16_tiny": 32, "seq2seq_2x2": 56}
@@ -51,7 +52,7 @@ def test_parameter_counts_by_hand(experiment: str, count: int) -> None:
     assert parameters(documented_model(experiment)) == count
 
 
-@pytest.mark.parametrize("experiment", [name for name in CONFIG["experiments"] if name != "seq2seq_2x2"])
+@pytest.mark.parametrize("experiment", [name for name in systems(CONFIG) if name != "seq2seq_2x2"])
 def test_every_model_gives_ten_logits_and_a_gradient_to_every_parameter(experiment: str) -> None:
     model = documented_model(experiment)
     side = IMAGE.get(experiment, 28)
@@ -87,7 +88,7 @@ def test_pixel_transformer_is_pytorch_s_encoder() -> None:
     names = {
         "attention.": "self_attn.",
         "mlp.0.": "linear1.",
-        "mlp.3.": "linear2.",
+        "mlp.2.": "linear2.",
         "attention_norm.": "norm1.",
         "mlp_norm.": "norm2.",
     }
@@ -139,7 +140,7 @@ class StockBlogVit(nn.Module):
         for theirs, block in zip(self.encoder.layers, ours.encoder, strict=True):
             theirs.self_attn.load_state_dict(block.attention.state_dict())
             theirs.linear1.load_state_dict(block.mlp[0].state_dict())
-            theirs.linear2.load_state_dict(block.mlp[3].state_dict())
+            theirs.linear2.load_state_dict(block.mlp[2].state_dict())
             theirs.norm1.load_state_dict(block.attention_norm.state_dict())
             theirs.norm2.load_state_dict(block.mlp_norm.state_dict())
 
@@ -194,7 +195,7 @@ def test_cnn_is_the_blog_s() -> None:
     images, labels = torch.rand(4, 1, 28, 28, dtype=torch.float64), torch.tensor([1, 2, 3, 4])
 
     def post(x: Tensor) -> Tensor:
-        conv1, conv2 = ours.features[0], ours.features[2]
+        conv1, conv2 = ours.features[0], ours.features[1].conv
         fc1, fc2 = ours.classifier[0], ours.classifier[3]
         x = F.max_pool2d(F.relu(conv2(F.relu(conv1(x)))), 2)
         return F.log_softmax(fc2(F.relu(fc1(torch.flatten(x, 1)))), dim=1)
@@ -230,7 +231,7 @@ def test_grid_reader_is_pytorch_s_transformer(norm: str) -> None:
     ):
         theirs_layer.norm1.load_state_dict(block.attention_norm.state_dict())
         theirs_layer.linear1.load_state_dict(block.mlp[0].state_dict())
-        theirs_layer.linear2.load_state_dict(block.mlp[3].state_dict())
+        theirs_layer.linear2.load_state_dict(block.mlp[2].state_dict())
     images, tokens = torch.rand(3, 1, 56, 56, dtype=torch.float64), torch.randint(13, (3, 5))
     source = ours.embed(F.unfold(images, 14, stride=14).transpose(1, 2)) + ours.patch_positions
     target = ours.tokens(tokens) + ours.token_positions
@@ -278,5 +279,5 @@ def test_settings_that_do_not_fit_are_refused(name: str, change: dict, sentence:
 
 
 def test_the_registry_has_every_model_of_the_study() -> None:
-    assert {block["spec"]["model"]["name"] for block in CONFIG["experiments"].values()} <= set(MODELS)
+    assert {block["spec"]["model"]["name"] for block in systems(CONFIG).values()} <= set(MODELS)
     assert isinstance(documented_model("pit"), VisionTransformer)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pixelpatch import record as module
 from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json
+from pixelpatch.models import kernels
 from pixelpatch.record import KEYS, provenance, read_record, seal_record, write_record
 from pixelpatch.source import source_digest
 
@@ -163,7 +164,8 @@ def test_provenance_says_where_a_run_was_made() -> None:
     }
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
     assert made["versions"] == versions
-    assert set(made) == {"device", "threads", "versions", "git", "source"}
+    assert made["compiled"] is (kernels.library() is not None)
+    assert set(made) == {"device", "threads", "compiled", "versions", "git", "source"}
     assert json.loads(canonical_json(made)) == made
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelpatch import source as module
-from pixelpatch.source import PACKAGE, TRAINING_SOURCE, source_digest, syntax
+from pixelpatch.source import PACKAGE, TRAINING_SOURCE, source_digest, syntax, words
 
 FILES = sorted(
     file
@@ -122,6 +122,38 @@ def test_one_changed_constant_name_or_operator_counts(file: Path, data: st.DataO
     assert syntax(ast.unparse(ast.fix_missing_locations(tree))) != before
 
 
+C = """#define SQUARE(x) ((x) * (x))
+
+/* the sum of
+   squares */
+float f(float x) { // of one number
+    return SQUARE(x) + 1.0f; /* and one */
+}
+const char *url = "http://x";
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("of one", "of any"), ("   squares */", "   squares\n*/"), ("    return", "\treturn"), ("/* and one */", "")],
+)
+def test_words_and_layout_of_c_do_not_count(old: str, new: str) -> None:
+    assert C.count(old) == 1
+    assert words(C.replace(old, new)) == words(C)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("1.0f", "1.5f"), ("float x", "double x"), ("//x", "//y"), ("((x)", "(2 * (x)"), ("+ 1", "// + 1")]
+)
+def test_whatever_c_computes_counts(old: str, new: str) -> None:
+    assert C.count(old) == 1
+    assert words(C.replace(old, new)) != words(C)
+
+
+def test_a_macro_that_ends_elsewhere_counts() -> None:
+    assert words("#define A 1\nint x;") != words("#define A\n1 int x;")
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the package, which the digest is taken of."""
@@ -157,8 +189,13 @@ def test_a_new_model_counts_and_a_new_figure_does_not(package: Path) -> None:
     (package / "figures" / "new.py").write_text("x = 1")
     (package / "study.py").write_text("x = 1")
     assert digest() == source_digest()
+    (package / "models" / "new.txt").write_text("x = 1")
+    assert digest() == source_digest()
+    (package / "models" / "new.c").write_text("int x = 1;")
+    with_c = digest()
+    assert with_c != source_digest()
     (package / "models" / "new.py").write_text("x = 1")
-    assert digest() != source_digest()
+    assert digest() not in (source_digest(), with_c)
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +211,8 @@ def test_all_that_training_imports_counts_or_cannot_change_a_number(imported: se
         "pixelpatch.errors": "one exception",
         "pixelpatch.checks": "refuses settings, and changes none",
         "pixelpatch.progress": "prints and takes times",
+        "pixelpatch.memory": "reads how much memory was taken",
+        "pixelpatch.source": "tells code apart, and runs none",
         "pixelpatch.fetch": "hands on MNIST's bytes, whose digests it checks",
         "pixelpatch.files": "writes what it is given",
     }

@@ -18,13 +18,14 @@ from pixelpatch.checks import KEYS, split_sizes
 from pixelpatch.data import make_splits
 from pixelpatch.errors import UserError
 from pixelpatch.models import MODELS
-from pixelpatch.study import merge, read_study, resolve
+from pixelpatch.study import merge, read_study, resolve, systems
 from pixelpatch.training import train
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 # Through JSON, as Snakemake hands it on: YAML's anchors are copies then, and a change of one is a change of one.
 CONFIG = json.loads(json.dumps(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))))
+CHECKS = {"vit16_tiny_bfloat16": "vit16_tiny", "seq2seq_2x2_bfloat16": "seq2seq_2x2"}  # of numerics, of these systems
 Path_ = tuple[str | int, ...]
 DELETE = object()
 
@@ -100,8 +101,10 @@ def is_open(path: Path_) -> bool:
 
 PATHS = list(paths(CONFIG))
 KEY_PATHS = [path for path in PATHS if isinstance(path[-1], str)]
-# Single values; without a model's name, or a source's kind, nothing says what its other keys may be.
-VALUES = [p for p in KEY_PATHS if not isinstance(at(CONFIG, p), dict | list) and p[-1] not in ("name", "kind")]
+# Single values; without a model's name, a source's kind or a parent, nothing says what other keys there may be.
+VALUES = [
+    p for p in KEY_PATHS if not isinstance(at(CONFIG, p), dict | list) and p[-1] not in ("name", "kind", "extends")
+]
 BLOCKS = [(), *(path for path in PATHS if isinstance(at(CONFIG, path), dict))]
 
 
@@ -115,7 +118,7 @@ def test_the_configuration_is_a_study_under_every_preset(preset: str) -> None:
     assert list(made["experiments"]) == list(CONFIG["experiments"])
     seeds = range(CONFIG["presets"][preset]["seeds"])
     assert [(run["experiment"], run["seed"]) for run in made["runs"]] == [
-        (name, seed) for name in CONFIG["experiments"] for seed in seeds
+        (name, seed) for name in CONFIG["experiments"] if preset == "full" or name not in CHECKS for seed in seeds
     ]
     assert all(run["record"] == f"runs/{run['experiment']}/seed{run['seed']}.json" for run in made["runs"])
     assert json.loads(json.dumps(made, allow_nan=False)) == made
@@ -145,7 +148,8 @@ def test_every_misspelt_key_is_named(path: Path_) -> None:
 @pytest.mark.parametrize("path", [path for path in KEY_PATHS if is_open(path)], ids=".".join)
 def test_made_up_names_may_change_where_nothing_refers_to_them(path: Path_) -> None:
     config = renamed(path, f"{path[-1]}0")
-    if path[-1] in ("laptop", "pit", "blog_vit"):  # the preset; narrowed by presets; what blog_cnn is better than
+    # the preset; where the checks run; narrowed by presets; what blog_cnn is better than; what the checks extend
+    if path[-1] in ("laptop", "full", "pit", "blog_vit", *CHECKS.values()):
         assert repr(path[-1]) in complaint(config) or f"narrow.{path[-1]} is no experiment" in complaint(config)
     else:
         resolve(config, SCHEMA)
@@ -185,8 +189,9 @@ KINDS = st.one_of(
 def test_any_other_value_or_none_is_fine_or_its_key_is_named(path: Path_, value: Any) -> None:
     said = outcome(changed((path, value)))
     key = [key for key in path if isinstance(key, str)][-1]
-    # of resize, it is said what it does: the image's size
-    assert not said or key in said or (key == "resize" and "-pixel image" in said)
+    # of resize, it is said what it does: the image's size; of another or no parent, what is then missing or differs
+    told = {"resize": "-pixel image", "extends": path[1] if len(path) > 1 else ""}
+    assert not said or key in said or (key in told and told[key] in said)
 
 
 @settings(max_examples=30, deadline=None)
@@ -352,6 +357,19 @@ def test_seeds_are_counted_or_named(seeds: Any, chosen: list[int]) -> None:
         assert [run["seed"] for run in made["runs"] if run["experiment"] == "pit"] == chosen
 
 
+def test_recorded_seeds_are_those_with_a_record(tmp_path: Path) -> None:
+    for name, seed in (("blog_cnn", 0), ("blog_cnn", 12), ("pit", 3)):
+        record = tmp_path / "laptop/runs" / name / f"seed{seed}.json"
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.touch()
+        record.with_suffix(".checkpoint").touch()
+    made = study(("seeds", "recorded"), ("results", str(tmp_path)))
+    assert [(run["experiment"], run["seed"]) for run in made["runs"]] == [("pit", 3), ("blog_cnn", 0), ("blog_cnn", 12)]
+    assert "/laptop/runs has no record of what was chosen" in complaint(
+        changed(("seeds", "recorded"), ("results", str(tmp_path)), ("only", "vit16_tiny"))
+    )
+
+
 @pytest.mark.parametrize(
     "seeds", [0, -1, [], "", "0,,3", "0, 3", [-1], True, 1.0, 10**9, [10**9], "9" * 5000, None, {}, [[1]], "a", [1.0]]
 )
@@ -371,7 +389,7 @@ def test_only_these_run_in_that_order_but_all_are_described(only: Any) -> None:
 
 def test_full_is_what_is_documented_and_smoke_is_less_of_everything() -> None:
     documented = study(("preset", "full"))["experiments"]
-    for name, experiment in documented.items():
+    for name, experiment in systems({"experiments": documented}).items():
         assert experiment["spec"] == CONFIG["experiments"][name]["spec"]
         assert (experiment["narrowed"], experiment["narrowing"]) == (False, "")
     assert all(experiment["narrowed"] for experiment in study(("preset", "smoke"))["experiments"].values())
@@ -400,7 +418,7 @@ BUDGET = st.fixed_dictionaries(
 
 
 @settings(max_examples=150, deadline=None)
-@given(BUDGET, BUDGET, st.sampled_from(list(CONFIG["experiments"])))
+@given(BUDGET, BUDGET, st.sampled_from(list(systems(CONFIG))))
 def test_a_preset_only_narrows(for_all: dict[str, Any], for_one: dict[str, Any], name: str) -> None:
     # drop_last would refuse less than a batch, which is tested above
     config = changed(("experiments.vit4_assignment.spec.training.drop_last", False))
@@ -418,9 +436,7 @@ def test_a_preset_only_narrows(for_all: dict[str, Any], for_one: dict[str, Any],
     assert rest == {block: {k: v for k, v in documented[block].items() if k != "epochs"} for block in documented}
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, e in CONFIG["experiments"].items() if "grids" not in e["spec"]["data"]]
-)
+@pytest.mark.parametrize("name", [name for name, e in systems(CONFIG).items() if "grids" not in e["spec"]["data"]])
 def test_split_sizes_are_those_of_the_data(name: str) -> None:
     mnist = {
         f"{split}_{thing}": torch.zeros(count, dtype=torch.uint8)
@@ -470,6 +486,85 @@ def test_extending_what_is_not_there_or_oneself() -> None:
     assert "which extends pit itself" in complaint(changed(("experiments.pit.extends", "pit")))
 
 
+# Checks of numerics, and the presets in which an experiment runs
+
+
+def test_a_check_is_the_same_spec_in_other_numerics_and_no_system() -> None:
+    made = study(("preset", "full"))
+    assert list(made["experiments"]) == [*systems(made), *CHECKS]
+    assert list(systems(made)) == list(systems(CONFIG))
+    for name, of in CHECKS.items():
+        spec = copy.deepcopy(CONFIG["experiments"][of]["spec"])
+        spec["training"]["precision"] = "bfloat16"
+        assert made["experiments"][name]["spec"] == spec
+        assert made["experiments"][name]["equivalent_to"] == CONFIG["experiments"][name]["equivalent_to"]
+        assert made["experiments"][name]["equivalent_to"]["experiment"] == of
+        assert made["experiments"][name]["claims"] == {}
+
+
+def test_what_extends_a_check_is_none() -> None:
+    child = {"extends": "vit16_tiny_bfloat16", "title": "Wider", "spec": {"model": {"hidden": 72}}}
+    made = study(("experiments.child", child), ("preset", "full"))
+    assert "child" in systems(made)
+    assert made["experiments"]["child"]["spec"]["training"]["precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize("preset", CONFIG["presets"])
+def test_an_experiment_runs_in_its_presets_and_wherever_it_is_named(preset: str) -> None:
+    changes = (("experiments.blog_cnn.presets", ["smoke", "full"]), ("preset", preset), ("seeds", 1))
+    ran = [run["experiment"] for run in study(*changes)["runs"]]
+    assert ("blog_cnn" in ran) == (preset != "laptop")
+    ran = [run["experiment"] for run in study(*changes, ("only", "blog_cnn,pit"))["runs"]]
+    assert ran == ["blog_cnn", "pit"]
+
+
+def test_a_preset_in_which_nothing_runs_is_refused() -> None:
+    nowhere = [(f"experiments.{name}.presets", ["full"]) for name in CONFIG["experiments"]]
+    assert "preset is laptop, which no experiment has among its presets; name" in complaint(changed(*nowhere))
+    assert len(study(*nowhere, ("only", ["pit"]), ("seeds", 1))["runs"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("presets", ["fulll"], ".presets names the preset 'fulll'; did you mean full?"),
+        ("presets", [], ".presets is []; it must not be empty."),
+        ("presets", "full", ".presets is 'full'; it must be a list."),
+        ("equivalent_to.experiment", "vit16_tin", ".equivalent_to.experiment is 'vit16_tin'; did you mean vit16_tiny?"),
+        ("equivalent_to.experiment", "seq2seq_2x2_bfloat16", ".equivalent_to.experiment is 'seq2seq_2x2_bfloat16'; "),
+        ("equivalent_to.experiment", "vit16_tiny_bfloat16", ".equivalent_to.experiment is 'vit16_tiny_bfloat16'; did"),
+        (
+            "equivalent_to.experiment",
+            "blog_cnn",
+            ".spec differs from that of equivalent_to.experiment, blog_cnn, in data.resize, data.standardise, eval",
+        ),
+        ("equivalent_to.metric", "test/acuracy", ".equivalent_to.metric is 'test/acuracy', no metric of vit16_tiny"),
+        ("equivalent_to.metric", "validation/accuracy", ".equivalent_to.metric is 'validation/accuracy', no metric"),
+        ("equivalent_to.metric", "accuracy", ".equivalent_to.metric is 'accuracy'; it must be a metric such as"),
+        ("equivalent_to.margin", 0, ".equivalent_to.margin is 0; it must be above 0."),
+        ("equivalent_to.margin", "1", ".equivalent_to.margin is '1'; it must be a number; YAML reads this as text"),
+        ("equivalent_to.margin", DELETE, ".equivalent_to.margin is missing; "),
+        ("equivalent_to.margins", 1, ".equivalent_to.margins is not a known key; did you mean margin?"),
+        ("spec", {}, ".spec differs from that of equivalent_to.experiment, vit16_tiny, in nothing; it must differ in"),
+        ("spec.training.precision", "float32", "vit16_tiny, in nothing; it must differ in training.precision and noth"),
+        ("spec.training.epochs", 9, "vit16_tiny, in training.epochs, training.precision; it must differ in training.p"),
+        (
+            "claims",
+            {"it": {"text": "…", "metric": "test/accuracy", "documented": "93"}},
+            ".claims are of what a write-up documents, which equivalent_to is not about; leave one of them out.",
+        ),
+    ],
+)
+def test_what_is_said_of_a_check(key: str, value: Any, said: str) -> None:
+    name = "experiments.vit16_tiny_bfloat16"
+    assert (name if said.startswith(".") else "") + said in complaint(changed((f"{name}.{key}", value)))
+
+
+def test_no_claim_is_to_be_better_than_a_check() -> None:
+    said = complaint(changed(("experiments.blog_cnn.claims.cnn-better.better_than", "vit16_tiny_bfloat16")))
+    assert "cnn-better.better_than is 'vit16_tiny_bfloat16'; did you mean vit16_tiny? Known: pit, blog_vit, " in said
+
+
 @pytest.mark.parametrize(
     ("base", "change", "merged"),
     [  # RFC 7396, appendix A, as far as it is about objects
@@ -495,7 +590,7 @@ def test_merge_is_a_json_merge_patch(base: Any, change: Any, merged: Any) -> Non
 # The metrics that claims may name, the schema, the file
 
 
-@pytest.mark.parametrize("name", CONFIG["experiments"])
+@pytest.mark.parametrize("name", systems(CONFIG))
 def test_the_known_metrics_are_those_of_a_run(name: str, digits: dict[str, torch.Tensor]) -> None:
     small = {"sample": {"images": 60, "seed": 0}, "validation": {"images": 6}, "grids": {"train": 6, "test": 3}}
     spec = copy.deepcopy(CONFIG["experiments"][name]["spec"])

@@ -13,11 +13,13 @@ import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
+from pixelpatch import training as module
 from pixelpatch.models import build_model
 from pixelpatch.progress import Progress
 from pixelpatch.training import Diverged, backward, build_optimiser, criterion, evaluate, train
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text(encoding="utf-8"))
+EXPERIMENTS = [name for name, block in CONFIG["experiments"].items() if "extends" not in block]  # with a whole spec
 
 
 def small(experiment: str, **training: Any) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def measured(result: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in result.items() if key != "timing"}
 
 
-@pytest.mark.parametrize("experiment", list(CONFIG["experiments"]))
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_same_spec_seed_and_threads_give_the_same_record(experiment: str, digits: dict[str, Tensor]) -> None:
     spec = small(experiment, epochs=2)
     first, second = (measured(train(spec, 3, digits)) for _ in range(2))
@@ -51,9 +53,57 @@ def test_same_spec_seed_and_threads_give_the_same_record(experiment: str, digits
 def test_what_ran_before_in_the_process_does_not_matter(digits: dict[str, Tensor]) -> None:
     spec = small("vit4_assignment")
     alone = measured(train(spec, 0, digits))
-    train(small("blog_vit"), 7, digits)
+    train(small("blog_vit", precision="bfloat16"), 7, digits)
     torch.rand(123)
+    torch.set_float32_matmul_precision("medium")
+    torch.backends.cudnn.allow_tf32 = True
+    torch.use_deterministic_algorithms(False)
     assert measured(train(spec, 0, digits)) == alone
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_float32_is_the_precision_by_default_and_tf32_is_it_on_a_cpu(digits: dict[str, Tensor]) -> None:
+    plain = measured(train(small("vit4_assignment"), 0, digits))
+    for precision in ("float32", "tf32"):
+        assert measured(train(small("vit4_assignment", precision=precision), 0, digits)) == plain
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_bfloat16_is_near_float32_and_weights_and_losses_stay_float32(
+    digits: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch, experiment: str
+) -> None:
+    """Without dropout the first epoch's losses differ by rounding alone: a little, and not at all only in a test."""
+    seen = []
+    original = module.criterion
+
+    def spy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+        seen.append((logits.dtype, torch.is_autocast_enabled("cpu"), logits.detach()))
+        return original(logits, targets, **options)
+
+    monkeypatch.setattr(module, "criterion", spy)
+    spec = small(experiment)
+    spec["model"] |= {key: 0.0 for key in spec["model"] if "dropout" in key}
+    full = train(spec, 0, digits)
+    exact = [logits for *_, logits in seen]
+    seen.clear()
+    brief = train(merge_training(spec, precision="bfloat16"), 0, digits)
+    assert {(dtype, enabled) for dtype, enabled, _ in seen} == {(torch.float32, False)}
+    rounded = [logits for *_, logits in seen]
+    for logits in (rounded[0], rounded[-1]):  # in training and testing alike
+        assert torch.equal(logits, logits.bfloat16().float())
+    assert not torch.equal(exact[0], rounded[0])
+    torch.testing.assert_close(rounded[0], exact[0], rtol=0.05, atol=0.1)
+    assert brief["curve"]["train/loss"] == pytest.approx(full["curve"]["train/loss"], rel=0.03)
+    assert measured(train(merge_training(spec, precision="bfloat16"), 0, digits)) == measured(brief)
+
+
+def test_master_weights_are_float32(digits: dict[str, Tensor]) -> None:
+    spec = small("vit4_assignment", precision="bfloat16")
+    model = build_model(spec["model"], image=28)
+    backward(model, (torch.rand(8, 1, 28, 28),), torch.arange(8), spec["training"])
+    assert {(p.dtype, p.grad.dtype) for p in model.parameters()} == {(torch.float32, torch.float32)}
 
 
 def test_training_learns(digits: dict[str, Tensor]) -> None:
@@ -119,14 +169,22 @@ def merge_training(spec: dict[str, Any], **change: Any) -> dict[str, Any]:
     return spec | {"training": spec["training"] | change}
 
 
-@pytest.mark.parametrize("experiment", list(CONFIG["experiments"]))
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_optimisers_are_the_documented_ones_at_pytorch_s_defaults(experiment: str) -> None:
     training = CONFIG["experiments"][experiment]["spec"]["training"]
-    options = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    model = torch.nn.Linear(2, 2)
-    expected = options[training["optimiser"]](model.parameters(), lr=training["learning_rate"]).defaults
-    ours = build_optimiser(model, training).defaults
-    assert {k: v for k, v in ours.items() if k != "fused"} == {k: v for k, v in expected.items() if k != "fused"}
+    theirs_by_name = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    torch.manual_seed(0)
+    ours, theirs = torch.nn.Linear(20, 3), torch.nn.Linear(20, 3)
+    theirs.load_state_dict(ours.state_dict())
+    rate = training["learning_rate"]
+    optimisers = build_optimiser(ours, training), theirs_by_name[training["optimiser"]](theirs.parameters(), lr=rate)
+    for batch in torch.randn(10, 4, 20):
+        for model, optimiser in zip((ours, theirs), optimisers, strict=True):
+            optimiser.zero_grad()
+            model(batch).square().sum().backward()
+            optimiser.step()
+    torch.testing.assert_close(ours.weight, theirs.weight)
+    torch.testing.assert_close(ours.bias, theirs.bias)
 
 
 def test_the_strictly_best_validation_checkpoint_is_tested(digits: dict[str, Tensor]) -> None:
@@ -191,6 +249,7 @@ def test_progress_in_a_log_file_is_lines_and_on_a_terminal_one_line(monkeypatch:
         for epoch in (1, 2):
             for step in range(1, 4):
                 progress.step(epoch, [torch.tensor(0.5)] * step)
+            assert progress.trained() > 0
             progress.epoch(epoch, {"train/loss": 0.4, "validation/accuracy": 91.25})
         text = stream.getvalue()
         assert "epoch 2/2" in text
@@ -198,3 +257,23 @@ def test_progress_in_a_log_file_is_lines_and_on_a_terminal_one_line(monkeypatch:
         assert "images/s" in text
         assert text.rstrip().endswith("0:00 left")
         assert text.count("\n") == (2 if stream.isatty() else 8)
+
+
+def test_progress_after_a_restart_counts_what_is_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten epochs of a second each, eight of them done before; evaluation takes another second of each."""
+    now = [0.0]
+    monkeypatch.setattr("pixelpatch.progress.time.perf_counter", lambda: now[0])
+    progress = Progress("pit seed 0", epochs=10, steps=4, images=100, finished=8)
+    for epoch, left in ((9, "0:02 left"), (10, "0:00 left")):
+        for step in range(1, 5):
+            now[0] += 0.25
+            progress.step(epoch, [torch.tensor(0.5)] * step)
+        assert progress.trained() == pytest.approx(1.0)
+        now[0] += 1.0
+        progress.epoch(epoch, {"train/loss": 0.4})
+        said = capsys.readouterr().err
+        assert f"epoch {epoch}/10" in said
+        assert "100 images/s" in said
+        assert left in said

@@ -1,22 +1,17 @@
 """The transformer block against PyTorch's own layers: same weights, same outputs, same gradients."""
 
-import math
-
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
-from pixelpatch.models.dropout import Dropout, dropout
-from pixelpatch.models.transformer import Attention, Encoder, TransformerBlock, attend
+from pixelpatch.models.transformer import Attention, Encoder, TransformerBlock
 
 WIDTH, HEADS, HIDDEN, TOKENS, BATCH = 24, 4, 40, 7, 3
 RENAMED = {
     "self_attn.": "attention.",
     "multihead_attn.": "cross_attention.",
     "linear1.": "mlp.0.",
-    "linear2.": "mlp.3.",
+    "linear2.": "mlp.2.",
 }
 
 
@@ -130,56 +125,6 @@ def test_a_shared_norm_is_one_norm() -> None:
     assert counts[0] - counts[1] == 2 * 8
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_written_out_attention_is_the_kernel_s(causal: bool) -> None:
-    q, k, v = (double(2, HEADS, TOKENS, 6) for _ in range(3))
-    tiny = 2**-20  # a rate that rounds to "keep all" and still takes the written-out path
-    expected = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    torch.testing.assert_close(attend(q, k, v, dropout_p=tiny, causal=causal), expected)
-
-
-def test_dropout_in_attention_has_the_mean_of_attention_without() -> None:
-    q, k, v = (torch.randn(1, 1, 4, 8) for _ in range(3))
-    many = torch.stack([attend(q, k, v, dropout_p=0.3, causal=False) for _ in range(4000)])
-    error = many.std(dim=0) / math.sqrt(len(many))
-    assert ((many.mean(dim=0) - attend(q, k, v, dropout_p=0.0, causal=False)).abs() < 5 * error).all()
-
-
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(ValueError, match="heads is 5, which does not divide the width 24"):
         Attention(width=24, heads=5)
-
-
-@given(p=st.floats(0.01, 0.95), seed=st.integers(0, 2**31))
-@settings(max_examples=25, deadline=None)
-def test_dropout_drops_at_its_rate_and_keeps_the_mean(p: float, seed: int) -> None:
-    torch.manual_seed(seed)
-    count = 200_001  # no multiple of four
-    y = dropout(torch.ones(count), p)
-    dropped = int((y == 0).sum())
-    assert abs(dropped - count * p) < 6 * math.sqrt(count * p * (1 - p)) + count * 2**-17
-    kept = y[y != 0]
-    assert (kept == kept[0]).all()
-    assert float(kept[0]) == pytest.approx(1 / (1 - p), rel=2**-16 / (1 - p))
-
-
-def test_dropout_masks_are_independent_along_and_between_draws() -> None:
-    torch.manual_seed(1)
-    p, n = 0.25, 400_000
-    masks = torch.stack([(dropout(torch.ones(n), p) == 0).double() for _ in range(2)])
-    bound = 5 / math.sqrt(n)
-    for lag in range(1, 9):  # four neighbours share a 64-bit draw
-        pair = torch.stack([masks[0, :-lag], masks[0, lag:]])
-        assert abs(float(torch.corrcoef(pair)[0, 1])) < bound, lag
-    assert abs(float(torch.corrcoef(masks)[0, 1])) < bound
-
-
-def test_dropout_is_the_identity_in_evaluation_and_passes_gradients_through_its_mask() -> None:
-    layer, x = Dropout(0.5), torch.randn(1000, requires_grad=True)
-    y = layer(x)
-    y.sum().backward()
-    assert torch.equal(x.grad != 0, y != 0)
-    torch.testing.assert_close(x.grad[x.grad != 0], torch.full_like(x.grad[x.grad != 0], 2.0))
-    assert torch.equal(layer.eval()(x), x)
-    with pytest.raises(ValueError, match=r"dropout is 1.0"):
-        Dropout(1.0)

@@ -2,19 +2,21 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixelpatch.checks import image_side, instead, key_problems, spec_problems
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_text, readable_json, write_atomically
 from pixelpatch.study import read_study, resolve
 
-TABLES = ("claims", "comparisons", "accuracy")
+if TYPE_CHECKING:
+    from pixelpatch.runs import Run
+
+TABLES = ("claims", "comparisons", "accuracy", "equivalence")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,37 +53,28 @@ def study(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train one experiment from one seed, or all runs of a study that have no record yet, and write the records."""
-    from pixelpatch.data import load_mnist
-    from pixelpatch.record import FORMAT, provenance, write_record
-    from pixelpatch.training import Diverged
-    from pixelpatch.training import train as train_model
+    """Train one experiment from one seed, or all runs of a study that have no record yet, and write the records.
 
-    device = _device(options.device)
-    runs = [run for run in _runs(options) if options.study is None or not _recorded(run)]
+    What was stopped goes on after its last finished epoch.
+    """
+    from pixelpatch.data import load_mnist
+    from pixelpatch.training import Diverged
+
+    device, single = _device(options.device), options.study is None
+    runs = [run for run in _runs(options) if single or not run.recorded()]
     for run in runs:
         _check_spec(run)
     mnist = load_mnist(options.data) if runs else {}
     failures = []
-    for run in runs:
-        name, path = _name(run), run["record"]
-        origin = provenance(device=_device_name(device), threads=options.threads)  # of the code as it is loaded
-        try:
-            result = train_model(run["spec"], run["seed"], mnist, device=device, threads=options.threads, name=name)
-        except Diverged as error:  # the other runs can still be had
-            failures.append(f"{name}: {error}")
-            continue
-        record = {
-            "format": FORMAT,
-            "experiment": run["experiment"],
-            "seed": run["seed"],
-            "spec": run["spec"],
-            "provenance": origin,
-            **result,
-        }
-        write_record(path, record)
-        scores = ", ".join(f"{k} {v:.4g}" for k, v in result["metrics"].items() if k.startswith("test/"))
-        print(f"{name}: {scores}, {result['timing']['seconds']:.0f} s → {path}", file=sys.stderr)
+    for wait in (True,) if single else (False, True):  # of a study, what other processes work on comes last
+        left = []
+        for run in runs:
+            try:
+                if not run.complete(mnist, device=device, threads=options.threads, wait=wait, again=single):
+                    left.append(run)
+            except Diverged as error:  # the other runs can still be had
+                failures.append(f"{run.name}: {error}")
+        runs = left
     if failures:
         raise UserError("\n".join(failures))
 
@@ -99,12 +92,15 @@ def collect(options: argparse.Namespace) -> None:
 
 
 def tables(options: argparse.Namespace) -> None:
-    """Judge the claims, compare the systems, sum up accuracies: one table each, as CSV, Markdown and LaTeX."""
+    """Judge the claims, compare the systems, sum up accuracies, check other numerics: one table each, as CSV, Markdown
+    and LaTeX.
+    """
     import numpy as np
 
     from pixelpatch import tables as write
     from pixelpatch.analysis.claims import judge
     from pixelpatch.analysis.comparisons import compare
+    from pixelpatch.analysis.equivalence import equivalences
 
     study = read_study(options.study)
     runs = write.read_table(options.tables, "runs")
@@ -118,6 +114,10 @@ def tables(options: argparse.Namespace) -> None:
             frame = compare(study, runs, np.random.default_rng(study["analysis"]["rng_seed"]))
             columns = partial(write.comparisons_view, alpha=alpha)
             caption = "Every pair of systems on the metrics they share."
+        case "equivalence":
+            frame = equivalences(study, runs)
+            columns = partial(write.equivalence_view, alpha=alpha)
+            caption = "Other numerics against float32, the spec the same." if len(frame) else "No other numerics ran."
         case _:
             frame = write.summary(runs, study)
             columns = write.accuracy_view
@@ -212,15 +212,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _runs(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The runs that `train` was asked for, each with its spec and the path of its record."""
+def _runs(options: argparse.Namespace) -> list["Run"]:
+    """The runs that `train` was asked for."""
+    from pixelpatch.runs import Run
+
     single = ("experiment", "spec", "seed", "record")
     given = [name for name in single if getattr(options, name) is not None]
     if options.study is None:
         if missing := [f"--{name}" for name in single if name not in given]:
             raise UserError(f"train needs a study.json, or {', '.join(missing)} for a single run.")
-        run = {name: getattr(options, name) for name in single}
-        return [run | {"spec": _json(options.spec, "--spec")}]
+        if options.record.suffix in (".checkpoint", ".lock"):
+            raise UserError(
+                f"--record is {options.record}; a run's own files end so, choose a name such as seed0.json."
+            )
+        spec = _json(options.spec, "--spec")
+        return [Run(experiment=options.experiment, seed=options.seed, spec=spec, record=options.record)]
     if given:
         raise UserError(f"--{given[0]} is for a single run, without a study.json; choose from a study with --only.")
     study = read_study(options.study)
@@ -231,40 +237,23 @@ def _runs(options: argparse.Namespace) -> list[dict[str, Any]]:
             f"--only names {', '.join(unknown)}, of which {options.study} has no runs{instead(unknown[0], known)}"
         )
     return [
-        run | {"spec": study["experiments"][run["experiment"]]["spec"], "record": options.study.parent / run["record"]}
+        Run(
+            experiment=run["experiment"],
+            seed=run["seed"],
+            spec=study["experiments"][run["experiment"]]["spec"],
+            record=options.study.parent / run["record"],
+        )
         for run in study["runs"]
         if run["experiment"] in names
     ]
 
 
-def _name(run: dict[str, Any]) -> str:
-    return f"{run['experiment']} seed {run['seed']}"
-
-
-def _recorded(run: dict[str, Any]) -> bool:
-    """Whether a run of a study has its record. Raises UserError where the file is damaged."""
-    from pixelpatch.record import read_record
-    from pixelpatch.source import source_digest
-
-    name, path = _name(run), run["record"]
-    if not path.exists():
-        return False
-    record = read_record(path)
-    if any(record[key] != run[key] for key in ("experiment", "seed", "spec")):
-        print(f"{name}: {path} is of another run or spec; it will be replaced", file=sys.stderr)
-        return False
-    same = record["provenance"]["source"] == source_digest()
-    advice = "" if same else ", made by another version of the training code: delete it to have it made anew"
-    print(f"{name}: {path} is there already{advice}", file=sys.stderr)
-    return True
-
-
-def _check_spec(run: dict[str, Any]) -> None:
+def _check_spec(run: "Run") -> None:
     """Raises UserError where a run's spec is none, so that nothing trains for hours before that shows."""
     from pixelpatch.models import build_model
     from pixelpatch.training import build_optimiser
 
-    spec = run["spec"]
+    spec = run.spec
     problems = list(key_problems(spec))
     if not problems:
         try:
@@ -275,7 +264,7 @@ def _check_spec(run: dict[str, Any]) -> None:
         except (TypeError, ValueError, RuntimeError) as error:
             problems = [str(error)]
     if problems:
-        raise UserError(f"The spec of {run['experiment']} cannot be trained: {' '.join(problems)}")
+        raise UserError(f"The spec of {run.experiment} cannot be trained: {' '.join(problems)}")
 
 
 def _json(text: str, option: str) -> Any:
@@ -305,14 +294,5 @@ def _device(wanted: str | None) -> str:
     return wanted
 
 
-def _device_name(device: str) -> str:
-    import platform
-
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu ({platform.machine()})"
-
-
 if __name__ == "__main__":
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats bit for bit only with this
     sys.exit(main())

@@ -20,9 +20,10 @@ KEYS = {
     "data.grids": "train test fresh seed",
     "data.limit": "train? validation? test?",
     "training": "optimiser learning_rate momentum? weight_decay? "
-    "batch microbatch? drop_last epochs softmax_before_loss",
+    "batch microbatch? drop_last epochs softmax_before_loss precision?",
     "evaluation": "batch shuffled checkpoint",
 }
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 def heads_divide_width(*, heads: int, width: int) -> list[str]:
@@ -111,6 +112,8 @@ def spec_problems(spec: Spec) -> Iterator[str]:
         yield "evaluation.checkpoint is best_validation, but data.validation is missing; add it, or choose last."
     if "momentum" in training and training["optimiser"] != "sgd":
         yield f"training.momentum is for sgd; leave it out with {training['optimiser']}."
+    if (precision := training.get("precision", "float32")) not in PRECISIONS:
+        yield f"training.precision is {precision!r}{instead(precision, PRECISIONS)}"
     if "microbatch" in training and model.get("attend_over") == "batch":
         yield "training.microbatch would change what attend_over batch computes; leave it out."
     trained = min(sizes["train"], data.get("limit", {}).get("train", sizes["train"]))
@@ -134,6 +137,18 @@ def instead(wrong: Any, known: Iterable[Any]) -> str:
 def join(path: str, key: Any) -> str:
     """The dotted path of a key: "training.batch"."""
     return f"{path}.{key}" if path else str(key)
+
+
+def differing(a: Any, b: Any, path: str = "") -> Iterator[str]:
+    """The dotted keys at which two specs differ, those that only one of them has included."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in a.keys() | b.keys():
+            if key in a and key in b:
+                yield from differing(a[key], b[key], join(path, key))
+            else:
+                yield join(path, key)
+    elif a != b:
+        yield path
 
 
 def _divisors(number: int) -> str:

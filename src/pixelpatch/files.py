@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             raise
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}; nothing was changed.") from None
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what a `write_atomically` of `path` left behind when its process was killed; nobody may be at it now."""
+    path = Path(path)
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")  # as mkstemp names them
+    with suppress(OSError):
+        for name in os.listdir(path.parent):
+            if ours.fullmatch(name):
+                os.unlink(path.parent / name)
 
 
 def read_text(path: Path) -> str:

@@ -12,34 +12,43 @@ TERMINAL_SECONDS = 0.5
 class Progress:
     """Says how far a run is: loss, accuracy, images per second and time left."""
 
-    def __init__(self, name: str, *, epochs: int, steps: int, images: int) -> None:
-        self.name, self.epochs, self.steps, self.images = name, epochs, steps, images  # steps and images of an epoch
+    def __init__(self, name: str, *, epochs: int, steps: int, images: int, finished: int = 0) -> None:
+        """`steps` and `images` are those of an epoch; `finished` epochs were trained before, by another process."""
+        self.name, self.epochs, self.steps, self.images = name, epochs, steps, images
         self.terminal = sys.stderr.isatty()
-        self.train_seconds = 0.0
+        self._left = (epochs - finished) * steps
         self._done = 0
+        self._train_seconds = 0.0  # of the epochs done
         self._accuracy = ""
-        self._started = self._last = self._shown = time.perf_counter()
+        self._started = self._epoch_began = self._shown = time.perf_counter()
 
     def step(self, epoch: int, losses: list[Tensor]) -> None:
-        """Call after every training step with the epoch's losses so far; reads the last one only when a line is due."""
-        now = time.perf_counter()
-        self.train_seconds += now - self._last
-        self._last = now
+        """Call after every training step with the epoch's losses so far.
+
+        The last one is read, for which a GPU has to be waited for, only when a line is due.
+        """
         self._done += 1
-        if now - self._shown >= (TERMINAL_SECONDS if self.terminal else LOG_SECONDS):
-            self._show(epoch, f"step {len(losses)}/{self.steps}, loss {float(losses[-1]):.4f}{self._accuracy}")
+        if time.perf_counter() - self._shown >= (TERMINAL_SECONDS if self.terminal else LOG_SECONDS):
+            text = f"step {len(losses)}/{self.steps}, loss {float(losses[-1]):.4f}{self._accuracy}"
+            self._show(epoch, text, self._train_seconds + time.perf_counter() - self._epoch_began)
+
+    def trained(self) -> float:
+        """Call when an epoch's steps are done, and waited for; returns the seconds they took."""
+        seconds = time.perf_counter() - self._epoch_began
+        self._train_seconds += seconds
+        return seconds
 
     def epoch(self, epoch: int, results: dict[str, float]) -> None:
         """Call at the end of every epoch, evaluation included; writes a line that stays."""
-        self._last = time.perf_counter()
         if (accuracy := results.get("validation/accuracy")) is not None:
             self._accuracy = f", validation accuracy {accuracy:.2f} %"
-        self._show(epoch, f"loss {results['train/loss']:.4f}{self._accuracy}", stays=True)
+        self._show(epoch, f"loss {results['train/loss']:.4f}{self._accuracy}", self._train_seconds, stays=True)
+        self._epoch_began = time.perf_counter()
 
-    def _show(self, epoch: int, text: str, *, stays: bool = False) -> None:
+    def _show(self, epoch: int, text: str, train_seconds: float, *, stays: bool = False) -> None:
         now = time.perf_counter()
-        left = (now - self._started) / self._done * (self.epochs * self.steps - self._done)
-        rate = self._done * self.images / self.steps / max(self.train_seconds, 1e-9)
+        left = (now - self._started) / self._done * (self._left - self._done)
+        rate = self._done * self.images / self.steps / max(train_seconds, 1e-9)
         clock = f"{int(left) // 60}:{int(left) % 60:02d} left"
         line = f"{self.name}  epoch {epoch}/{self.epochs}  {text}, {rate:,.0f} images/s, {clock}"
         end = "\n" if stays or not self.terminal else ""

@@ -2,6 +2,8 @@
 
 A record holds the full spec, the seed, the curve per epoch, the final metrics, every test prediction, what it cost and
 where it came from. Metrics are named `split/metric`; accuracies are in percent, losses in nats, times in seconds.
+The times of a run that was stopped and went on are sums over its parts, without what was lost in between;
+`provenance.interruptions` has, for each restart, how many epochs were finished by then.
 A checksum over the rest makes an edited or damaged record recognisable.
 """
 
@@ -67,9 +69,12 @@ def provenance(*, device: str, threads: int) -> dict[str, Any]:
     import numpy
     import torch
 
+    from pixelpatch.models import kernels
+
     return {
         "device": device,
         "threads": threads,
+        "compiled": kernels.library() is not None,  # else PyTorch's operations alone: other bits, the same distribution
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
         "git": _git_state(),
         "source": source_digest(),

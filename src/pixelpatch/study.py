@@ -6,11 +6,11 @@
 import copy
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pixelpatch.checks import instead, join, spec_problems, split_sizes
+from pixelpatch.checks import differing, instead, join, spec_problems, split_sizes
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_json
 
@@ -32,9 +32,9 @@ BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at mos
 def resolve(config: Json, schema: Json) -> Json:
     """The study that `config` describes, valid under the JSON schema `schema`.
 
-    Returns the preset's name; `analysis`; `experiments` (title, source, resources, claims, the `spec` as it will
-    run, whether that is `narrowed`, and how); and `runs`, one per experiment × seed, each with the path of its record
-    below the preset's results folder. Raises UserError with one sentence per problem.
+    Returns the preset's name; `analysis`; `experiments` (title, source, resources, claims, `equivalent_to` or None,
+    the `spec` as it will run, whether that is `narrowed`, and how); and `runs`, one per experiment × seed, each with
+    the path of its record below the preset's results folder. Raises UserError with one sentence per problem.
     """
     config = copy.deepcopy(config)
     problems = list(_unfit_values(config)) or _extend(config) or list(_schema_problems(config, schema))
@@ -54,6 +54,7 @@ def resolve(config: Json, schema: Json) -> Json:
             "narrowed": spec != block["spec"],
             "narrowing": "; ".join(_narrowing(block["spec"], spec)),
             "claims": block.get("claims", {}),
+            "equivalent_to": block.get("equivalent_to"),
         }
     return {
         "preset": config["preset"],
@@ -62,7 +63,7 @@ def resolve(config: Json, schema: Json) -> Json:
         "runs": [
             {"experiment": name, "seed": seed, "record": f"runs/{name}/seed{seed}.json"}
             for name in selected_experiments(config)
-            for seed in selected_seeds(config)
+            for seed in selected_seeds(config, name)
         ],
     }
 
@@ -73,6 +74,14 @@ def read_study(path: Path) -> Json:
     if not isinstance(study, dict) or not {"preset", "analysis", "experiments", "runs"} <= study.keys():
         raise UserError(f"{path} is not a study; `python -m pixelpatch study` writes one from a configuration.")
     return study
+
+
+def systems(study: Mapping[str, Any]) -> dict[str, Any]:
+    """The experiments of `study` that are systems: what claims, comparisons, accuracies and figures are about.
+
+    The others (`equivalent_to`) train a system a second time with other numerics, only to be held against it.
+    """
+    return {name: block for name, block in study["experiments"].items() if not block.get("equivalent_to")}
 
 
 def narrowed(spec: Json, preset: Json, name: str) -> Json:
@@ -100,14 +109,22 @@ def merge(base: Json, change: Json) -> Json:
 
 
 def selected_experiments(config: Json) -> list[str]:
-    """The names under `only`, or all of them."""
-    only = config.get("only", list(config["experiments"]))
+    """The names under `only`, whatever their `presets`, or all that run in the preset."""
+    preset, everywhere = config["preset"], config["presets"]
+    here = [name for name, block in config["experiments"].items() if preset in block.get("presets", everywhere)]
+    only = config.get("only", here)
     return only.split(",") if isinstance(only, str) else only
 
 
-def selected_seeds(config: Json) -> list[int]:
-    """The seeds that run: a number counts them from 0, a list (or "0,4,7") names them."""
+def selected_seeds(config: Json, name: str) -> list[int]:
+    """The seeds from which the experiment `name` runs.
+
+    A number counts them from 0, a list (or "0,4,7") names them, and "recorded" is those that have a record already.
+    """
     seeds = config.get("seeds", config["presets"][config["preset"]]["seeds"])
+    if seeds == "recorded":
+        records = Path(config["results"], config["preset"], "runs", name).glob("seed*.json")
+        return sorted(int(path.stem.removeprefix("seed")) for path in records)
     if isinstance(seeds, int):
         return list(range(seeds))
     return [int(seed) for seed in (seeds.split(",") if isinstance(seeds, str) else seeds)]
@@ -132,7 +149,8 @@ def _extend(config: Json) -> list[str]:
                 f"{instead(parent, [other for other in experiments if other not in path])}"
             )
         base = resolved(parent, (*path, parent))
-        return merge({key: value for key, value in base.items() if key not in ("claims", "extends")}, block)
+        own = ("claims", "equivalent_to", "extends")
+        return merge({key: value for key, value in base.items() if key not in own}, block)
 
     problems, merged = [], {}
     for name in experiments:
@@ -227,10 +245,14 @@ def _inconsistencies(config: Json) -> Iterator[str]:
     for name in names:
         if name not in experiments:
             yield f"only names the experiment {name!r}{instead(name, experiments)}"
-    for thing, chosen in (("only", names), ("seeds", selected_seeds(config))):
+    if not names:
+        yield f"preset is {config['preset']}, which no experiment has among its presets; name some with only."
+    for thing, chosen in (("only", names), *(("seeds", selected_seeds(config, name)) for name in names[:1])):
         for item, count in Counter(chosen).items():
             if count > 1:
                 yield f"{thing} has {item!r} twice; name each once."
+    if names and not any(selected_seeds(config, name) for name in names):
+        yield f"seeds is recorded, but {config['results']}/{config['preset']}/runs has no record of what was chosen."
     for preset, block in presets.items():
         for name in block.get("narrow", {}):
             if name not in experiments and name != "all":
@@ -245,8 +267,16 @@ def _inconsistencies(config: Json) -> Iterator[str]:
         for preset in presets if not problems else ():
             for problem in spec_problems(narrowed(block["spec"], presets[preset], name)):
                 yield f"presets.{preset}.narrow leaves experiments.{name}.spec so that {problem}"
+        for preset in block.get("presets", ()):
+            if preset not in presets:
+                yield f"experiments.{name}.presets names the preset {preset!r}{instead(preset, presets)}"
+        if "equivalent_to" in block:
+            for problem in _equivalence_problems(block, systems(config), metrics):
+                yield f"experiments.{name}.{problem}"
+            continue
+        of_systems = {other: metrics[other] for other in systems(config)}
         for claim, said in block.get("claims", {}).items():
-            for problem in _claim_problems(said, name, block["spec"]["training"]["epochs"], metrics):
+            for problem in _claim_problems(said, name, block["spec"]["training"]["epochs"], of_systems):
                 yield f"experiments.{name}.claims.{claim}{problem}"
 
 
@@ -271,6 +301,25 @@ def _claim_problems(claim: Json, name: str, epochs: int, metrics: dict[str, list
             yield f".dips_only_at has [{first}, {second}]; write pairs of consecutive epochs up to {epochs}."
     if claim.get("epoch", 1) > epochs:
         yield f".epoch is {claim['epoch']}; the experiment has {epochs}."
+
+
+def _equivalence_problems(block: Json, known: Json, metrics: dict[str, list[str]]) -> Iterator[str]:
+    """What is wrong with the `block` of an experiment with `equivalent_to`; `known` are the systems."""
+    other, metric = block["equivalent_to"]["experiment"], block["equivalent_to"]["metric"]
+    if block.get("claims"):
+        yield "claims are of what a write-up documents, which equivalent_to is not about; leave one of them out."
+    if other not in known:
+        yield f"equivalent_to.experiment is {other!r}{instead(other, known)}"
+        return
+    if metric not in metrics[other]:
+        yield f"equivalent_to.metric is {metric!r}, no metric of {other}{instead(metric, metrics[other])}"
+    full = {"training": {"precision": "float32"}}
+    differences = sorted(differing(*(merge(full, each["spec"]) for each in (block, known[other]))))
+    if differences != ["training.precision"]:
+        yield (
+            f"spec differs from that of equivalent_to.experiment, {other}, in {', '.join(differences) or 'nothing'}; "
+            "it must differ in training.precision and nothing else."
+        )
 
 
 def _metrics(spec: Json) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Tables for people: each is written whole as CSV, readable as Markdown, and ready for a paper as LaTeX.
 
-`claims_view`, `comparisons_view` and `accuracy_view` turn tidy tables into the columns a reader sees (strings only);
-`write_table` writes both; `terminal_claims` prints the verdicts.
+`claims_view`, `comparisons_view`, `accuracy_view` and `equivalence_view` turn tidy tables into the columns that a
+reader sees (strings only); `write_table` writes both; `terminal_claims` prints the verdicts.
 """
 
 import math
@@ -16,6 +16,7 @@ from tabulate import tabulate
 
 from pixelpatch.errors import UserError
 from pixelpatch.files import write_atomically
+from pixelpatch.study import systems
 
 View = Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -99,10 +100,6 @@ def claims_view(claims: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
 
 def comparisons_view(comparisons: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
     """What a reader sees of comparisons.csv: one row per pair of systems and metric, A minus B."""
-
-    def places(row: Mapping[str, Any]) -> int:
-        return _decimals((row["interval_high"] - row["interval_low"]) / 2, at_least=2)
-
     return _frame(
         comparisons,
         {
@@ -110,9 +107,9 @@ def comparisons_view(comparisons: pd.DataFrame, *, alpha: float = 0.05) -> pd.Da
             "A": lambda row: text(row["system_a"]),
             "B": lambda row: text(row["system_b"]),
             "n": lambda row: f"{number(row['n_a'])}, {number(row['n_b'])}",
-            "Mean A": lambda row: fixed(row["mean_a"], places(row)),
-            "Mean B": lambda row: fixed(row["mean_b"], places(row)),
-            "A − B": lambda row: fixed(row["difference"], places(row)),
+            "Mean A": lambda row: fixed(row["mean_a"], _places(row)),
+            "Mean B": lambda row: fixed(row["mean_b"], _places(row)),
+            "A − B": lambda row: fixed(row["difference"], _places(row)),
             _level(alpha): lambda row: interval(row["interval_low"], row["interval_high"], at_least=2),
             "p (Welch)": lambda row: p_value(row["p_welch"]),
             "p (permutation)": lambda row: p_value(row["p_permutation"]),
@@ -134,7 +131,7 @@ def summary(runs: pd.DataFrame, study: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             _summary_row(runs[runs["experiment"] == system], system, experiment)
-            for system, experiment in study["experiments"].items()
+            for system, experiment in systems(study).items()
             if system in present
         ]
     )
@@ -154,6 +151,27 @@ def accuracy_view(summary: pd.DataFrame) -> pd.DataFrame:
             "Seconds per run": lambda row: number(row["seconds"], digits=3),
             "Images/s": lambda row: number(row["images_per_second"], digits=3),
             "Budget": lambda row: text(row["budget"]),
+        },
+    )
+
+
+def equivalence_view(equivalence: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
+    """What a reader sees of equivalence.csv: one row per numerics check, the experiment minus its reference."""
+    return _frame(
+        equivalence,
+        {
+            "Experiment": lambda row: text(row["experiment"]),
+            "Reference": lambda row: text(row["reference"]),
+            "Metric": lambda row: text(row["metric"]),
+            "n": lambda row: f"{number(row['n'])}, {number(row['n_reference'])}",
+            "Mean": lambda row: fixed(row["mean"], _places(row)),
+            "Reference mean": lambda row: fixed(row["mean_reference"], _places(row)),
+            "Difference": lambda row: fixed(row["difference"], _places(row)),
+            "Margin": lambda row: f"±{number(row['margin'])}",
+            _level(2 * alpha): lambda row: interval(row["interval_low"], row["interval_high"], at_least=2),
+            "p (TOST)": lambda row: p_value(row["p_tost"]),
+            "Verdict": lambda row: text(row["verdict"]),
+            "Why": lambda row: text(row["note"]),
         },
     )
 
@@ -358,6 +376,11 @@ def _decimals(spread: float, *, at_least: int = 0) -> int:
     if not (math.isfinite(spread) and spread > 0):
         return at_least
     return min(6, max(at_least, 1 - math.floor(math.log10(spread))))
+
+
+def _places(row: Mapping[str, Any]) -> int:
+    """The decimals of the means in a row that has an interval of their difference."""
+    return _decimals((row["interval_high"] - row["interval_low"]) / 2, at_least=2)
 
 
 def _span(low: float, high: float) -> str:

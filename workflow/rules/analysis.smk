@@ -12,6 +12,9 @@ rule study:
         "../envs/pixelpatch.yaml"
     params:
         config=json.dumps(config),  # in its own order, which is that of tables and figures
+        # Not used by the command: with seeds=recorded, the runs change when a record is added.
+        runs=RECORDS,
+        source=source_digest("study.py", "checks.py"),
     shell:
         "python -m pixelpatch study --config {params.config:q} --schema {input.schema:q} --output {output:q} 2> {log:q}"
 

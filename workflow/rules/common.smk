@@ -31,7 +31,7 @@ MNIST = [
 SOURCES = shlex.quote(canonical_json(config["data"]["sources"]))
 shell.prefix(f"MNIST_SOURCES={SOURCES}; ".replace("{", "{{").replace("}", "}}"))
 TIDY = ["runs", "curves", "confusion"]
-TABLES = ["claims", "comparisons", "accuracy"]
+TABLES = ["claims", "comparisons", "accuracy", "equivalence"]
 # A figure is a file of pixelpatch/figures with a draw function.
 FIGURES = sorted(
     path.stem for path in Path(package).parent.glob("figures/*.py") if "\ndef draw(" in path.read_text(encoding="utf-8")

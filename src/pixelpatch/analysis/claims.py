@@ -74,6 +74,7 @@ from pixelpatch.analysis.statistics import (
     welch,
 )
 from pixelpatch.errors import UserError
+from pixelpatch.study import systems
 
 COLUMNS = [
     "system",
@@ -164,7 +165,7 @@ def judge(study: dict, runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame
         },
     )
     findings = []
-    for system, experiment in study["experiments"].items():
+    for system, experiment in systems(study).items():
         for name in experiment["claims"]:
             findings += _findings(Case(study, ours, system, name))
     corrected = holm([finding.columns["p_value"] if finding.decide else np.nan for finding in findings])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pixelpatch.checks import differing
 from pixelpatch.errors import UserError
 from pixelpatch.record import read_record
 
@@ -97,8 +98,8 @@ def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
             f"{name} holds {record['experiment']} seed {record['seed']}, not {run['experiment']} seed {run['seed']}: "
             "it was moved or copied; delete it and run again."
         )
-    elif differing := sorted(_differing(record["spec"], experiments[run["experiment"]]["spec"])):
-        keys = ", ".join(differing)
+    elif differences := sorted(differing(record["spec"], experiments[run["experiment"]]["spec"])):
+        keys = ", ".join(differences)
         yield f"{name} is of another spec than the study's (they differ in {keys}); delete it and run again."
     values = [*_numbers(record), *((metric, value) for metric, curve in record["curve"].items() for value in curve)]
     for metric in dict.fromkeys(metric for metric, value in values if not _finite(value)):
@@ -111,25 +112,13 @@ def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
 
 
 def _numbers(record: dict) -> list[tuple[str, Any]]:
-    """All single numbers of a record: its metrics, and its timing under "timing/"."""
-    return [*record["metrics"].items(), *((f"timing/{key}", value) for key, value in record["timing"].items())]
+    """All single numbers of a record: its metrics, and its timing under "timing/", that of single epochs left out."""
+    timing = [(f"timing/{key}", value) for key, value in record["timing"].items() if not isinstance(value, list)]
+    return [*record["metrics"].items(), *timing]
 
 
 def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _differing(a: Any, b: Any, path: str = "") -> Iterator[str]:
-    """The dotted keys at which two specs differ, those that only one of them has included."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in a.keys() | b.keys():
-            here = f"{path}.{key}" if path else str(key)
-            if key in a and key in b:
-                yield from _differing(a[key], b[key], here)
-            else:
-                yield here
-    elif a != b:
-        yield path
 
 
 def _confusion(labels: str, predictions: str) -> np.ndarray:

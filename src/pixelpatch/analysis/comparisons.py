@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.random import Generator
 
 from pixelpatch.analysis.statistics import hedges_g, holm, mean_and_spread, permutation_p_value, superiority, welch
+from pixelpatch.study import systems
 
 COLUMNS = [
     "metric",
@@ -46,7 +47,7 @@ def compare(study: dict, runs: pd.DataFrame, rng: Generator) -> pd.DataFrame:
     rows = [
         _pair(study, metric, (a, samples[a, metric]), (b, samples[b, metric]), rng)
         for metric in study["analysis"]["compare"]
-        for a, b in combinations([name for name in study["experiments"] if (name, metric) in samples], 2)
+        for a, b in combinations([name for name in systems(study) if (name, metric) in samples], 2)
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     # What ran at a reduced budget is shown and not tested: it would only dilute the family.

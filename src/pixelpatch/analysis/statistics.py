@@ -191,6 +191,17 @@ def welch(a: ArrayLike, b: ArrayLike, confidence: float) -> Welch:
     )
 
 
+def equivalence_p_value(a: ArrayLike, b: ArrayLike, margin: float) -> float:
+    """P-value of "the means of a and b are `margin` or more apart": two one-sided Welch tests (Schuirmann 1987).
+
+    It is the larger of the two, and below α exactly where the interval of `welch` at confidence 1 − 2α lies within
+    ±margin. Fewer than two values in either: NaN.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    above, below = welch(a + margin, b, 0.95), welch(b + margin, a, 0.95)
+    return float(np.maximum(above.p_greater, below.p_greater))
+
+
 def permutation_p_value(a: ArrayLike, b: ArrayLike, *, permutations: int, rng: Generator) -> float:
     """Two-sided permutation p-value of the difference of two means: it assumes exchangeable runs, and no normality.
 

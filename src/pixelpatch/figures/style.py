@@ -13,6 +13,8 @@ import matplotlib.style
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pixelpatch.study import systems
+
 P, R = ParamSpec("P"), TypeVar("R")
 Draw = Callable[[Mapping[str, Any], Path, Path], Figure]
 
@@ -80,15 +82,14 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 def looks(study: Mapping[str, Any]) -> dict[str, Look]:
     """The look of every configured system, by its place in the study: the same in all figures and presets."""
     return {
-        system: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
-        for i, system in enumerate(study["experiments"])
+        system: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, system in enumerate(systems(study))
     }
 
 
 def present(study: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
     """The study's systems that have a row in a tidy table, in the study's order."""
     found = set(table["experiment"])
-    return [system for system in study["experiments"] if system in found]
+    return [system for system in systems(study) if system in found]
 
 
 def name(study: Mapping[str, Any], system: str, *, width: int = 200) -> str:

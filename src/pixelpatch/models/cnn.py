@@ -2,8 +2,24 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from pixelpatch.models import kernels
 from pixelpatch.models.dropout import Dropout
+
+
+class PooledConv(nn.Module):
+    """ReLU, a 3×3 convolution, 2×2 max-pool, ReLU. (The post has the last two the other way round; they commute.)"""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` [B, in, H, W], H and W even → [B, out, H/2 − 1, W/2 − 1]."""
+        if kernels.usable(x, self.conv.weight):
+            return kernels.pooled_conv(x, self.conv.weight, self.conv.bias)
+        return F.max_pool2d(self.conv(x.relu()), 2).relu()
 
 
 class Cnn(nn.Module):
@@ -17,12 +33,9 @@ class Cnn(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(1, 32, 3),
-            nn.ReLU(),
-            nn.Conv2d(32, 64, 3),
-            nn.MaxPool2d(2),  # the post has ReLU first; max-pool and ReLU commute, and this way round costs a quarter
-            nn.ReLU(),
+            PooledConv(32, 64),
             Dropout(dropout_features),
-        ).to(memory_format=torch.channels_last)  # a sixth faster on a CPU; the function is the same
+        ).to(memory_format=torch.channels_last)  # faster on a CPU; the function is the same
         self.classifier = nn.Sequential(
             nn.Linear(9216, 128), nn.ReLU(), Dropout(dropout_hidden), nn.Linear(128, classes)
         )

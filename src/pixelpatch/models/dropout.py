@@ -1,26 +1,16 @@
-"""Dropout with masks that a CPU draws quickly."""
+"""Dropout, and the activation that comes before it in every transformer's MLP."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pixelpatch.models import kernels
+
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """Inverted dropout (Srivastava et al. 2014) of `x`, any shape, as in training mode.
-
-    PyTorch draws a CPU mask one number at a time, which costs the small transformers a quarter of their time and the
-    pixel transformer most of it. Here one 64-bit draw decides four elements, 16 independent bits each: the rate is `p`
-    to within 1/131072, and kept elements are scaled by the rate actually applied, so the mean is exact.
-    """
+    """Inverted dropout (Srivastava et al. 2014) of `x`, any shape, as in training mode."""
     if p == 0.0:
         return x
-    if x.device.type != "cpu":
-        return F.dropout(x, p)
-    dropped = min(round(p * 2**16), 2**16 - 1)  # of all 16-bit numbers
-    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
-    kept = torch.ge(bits, dropped - 2**15, out=torch.empty_like(x, requires_grad=False))  # 0.0 or 1.0, in one pass
-    return x * kept.mul_(2**16 / (2**16 - dropped))
+    return kernels.dropout(x, p) if kernels.usable(x) else F.dropout(x, p)
 
 
 class Dropout(nn.Module):
@@ -35,3 +25,17 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x` of any shape → the same shape."""
         return dropout(x, self.p) if self.training else x
+
+
+class ActivatedDropout(Dropout):
+    """An activation, `relu` or `gelu` (the exact one, Hendrycks & Gimpel 2016), then dropout."""
+
+    def __init__(self, activation: str, p: float) -> None:
+        super().__init__(p)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` of any shape → the same shape."""
+        if kernels.usable(x):
+            return kernels.activated_dropout(x, self.activation, self.p if self.training else 0.0)
+        return super().forward({"relu": F.relu, "gelu": F.gelu}[self.activation](x))

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pixelpatch.checks import heads_divide_width, raise_first
-from pixelpatch.models.dropout import Dropout, dropout
+from pixelpatch.models import kernels
+from pixelpatch.models.dropout import ActivatedDropout, Dropout
 
 
 class Attention(nn.Module):
@@ -33,24 +34,17 @@ class Attention(nn.Module):
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         # Three products: a single one would be no faster, and its gradient has to be put together from three.
         q, k, v = (F.linear(t, w, b) for t, w, b in zip((x, context, context), weights, biases, strict=True))
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # [B, heads, tokens, D/heads]
-        y = attend(q, k, v, dropout_p=self.dropout if self.training else 0.0, causal=causal)
-        return self.out_proj(y.transpose(1, 2).flatten(-2))  # [B, Q, D]
+        dropout_p = self.dropout if self.training else 0.0
+        return self.out_proj(attend(q, k, v, heads=self.heads, dropout_p=dropout_p, causal=causal))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, *, dropout_p: float, causal: bool) -> Tensor:
-    """softmax(q·kᵀ/√d)·v for `q` [B, heads, Q, d], `k` and `v` [B, heads, K, d]; returns [B, heads, Q, d].
-
-    PyTorch's own kernel is the faster one except on a CPU with dropout, where it has none: there the formula is
-    written out.
-    """
-    if dropout_p == 0.0 or q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=causal)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # [B, heads, Q, K]
-    if causal:
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-        scores = scores.masked_fill(later, -torch.inf)
-    return dropout(scores.softmax(dim=-1), dropout_p) @ v
+def attend(q: Tensor, k: Tensor, v: Tensor, *, heads: int, dropout_p: float, causal: bool) -> Tensor:
+    """dropout(softmax(q·kᵀ/√d))·v by head: `q` [B, Q, heads·d], `k` and `v` [B, K, heads·d] → [B, Q, heads·d]."""
+    if q.shape[-1] == heads * kernels.FEATURES and kernels.usable(q, k, v):
+        return kernels.attention(q, k, v, heads=heads, dropout_p=dropout_p, causal=causal)
+    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))  # [B, heads, tokens, d]
+    y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=causal)
+    return y.transpose(1, 2).flatten(-2)
 
 
 class TransformerBlock(nn.Module):
@@ -84,8 +78,7 @@ class TransformerBlock(nn.Module):
         )
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden),
-            {"gelu": nn.GELU, "relu": nn.ReLU}[activation](),
-            Dropout(dropout),
+            ActivatedDropout(activation, dropout),
             nn.Linear(hidden, width),
         )
         self.dropout = Dropout(dropout)

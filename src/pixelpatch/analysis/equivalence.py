@@ -1,0 +1,92 @@
+"""Do faster numerics come out the same? Every experiment with `equivalent_to`, against the one that it names.
+
+The two train the same spec but for `training.precision`. That no difference was found would say little, so the test is
+turned round: the null hypothesis is that the means of the final metric are `margin` or more apart, and two one-sided
+Welch tests at level α each (TOST; Schuirmann 1987; Lakens 2017) have to reject it on both sides. `p_tost` is the larger
+of their p-values; `interval_low..interval_high` is Welch's interval of the difference at 1 − 2α, which lies within the
+margin exactly where p_tost < α. The margin stands in the configuration, stated before anything ran. Runs of one seed
+start from the same weights and see the same data, which the test makes no use of: that can only make it stricter.
+
+`equivalent`: p_tost < α. `not equivalent`: the whole interval lies outside the margin. Else `undecided`. `not tested`
+where either experiment has no run, fewer seeds than `analysis.minimum_seeds` or a reduced budget: what there is of
+means is shown for information. The p-values are not corrected for one another: an option passes where all of its checks
+do, and the chance that a harmful one passes them all is no larger than that of one.
+"""
+
+import numpy as np
+import pandas as pd
+
+from pixelpatch.analysis.statistics import equivalence_p_value, mean_and_spread, welch
+
+COLUMNS = [
+    "experiment",
+    "reference",
+    "metric",
+    "margin",
+    "n",
+    "n_reference",
+    "mean",
+    "mean_reference",
+    "difference",
+    "interval_low",
+    "interval_high",
+    "p_tost",
+    "verdict",
+    "note",
+]
+
+
+def equivalences(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
+    """The verdict on every experiment with `equivalent_to` that has runs, in the config's order: equivalence.csv.
+
+    `runs` is the long table of `collect`; `difference` is the experiment's mean minus its reference's.
+    """
+    samples = {key: group.to_numpy(dtype=float) for key, group in runs.groupby(["experiment", "metric"])["value"]}
+    ran = set(runs["experiment"])
+    rows = [
+        _row(study, name, samples)
+        for name, experiment in study["experiments"].items()
+        if experiment.get("equivalent_to") and name in ran
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _row(study: dict, name: str, samples: dict[tuple[str, str], np.ndarray]) -> dict:
+    reference, metric, margin = (
+        study["experiments"][name]["equivalent_to"][key] for key in ("experiment", "metric", "margin")
+    )
+    ours, theirs = (samples.get((each, metric), np.array([])) for each in (name, reference))
+    alpha = study["analysis"]["alpha"]
+    result = welch(ours, theirs, 1 - 2 * alpha)
+    row = {
+        "experiment": name,
+        "reference": reference,
+        "metric": metric,
+        "margin": margin,
+        "n": len(ours),
+        "n_reference": len(theirs),
+        "mean": float(mean_and_spread(ours)[0]),
+        "mean_reference": float(mean_and_spread(theirs)[0]),
+        "difference": result.difference,
+    }
+    if reason := _untested(study, {name: len(ours), reference: len(theirs)}):
+        return row | {"verdict": "not tested", "note": reason}
+    row |= {"interval_low": result.low, "interval_high": result.high}
+    row |= {"p_tost": equivalence_p_value(ours, theirs, margin), "note": ""}
+    if row["p_tost"] < alpha:
+        return row | {"verdict": "equivalent"}
+    if result.low > margin or result.high < -margin:
+        return row | {"verdict": "not equivalent"}
+    return row | {"verdict": "undecided", "note": "the interval reaches over the margin; more seeds would narrow it"}
+
+
+def _untested(study: dict, seeds: dict[str, int]) -> str:
+    """Why two experiments with so many seeds each cannot be held against each other, or nothing."""
+    for name, count in seeds.items():
+        if not count:
+            return f"no run selected of {name}"
+        if study["experiments"][name]["narrowed"]:
+            return f"reduced budget of {name}: {study['experiments'][name]['narrowing']}"
+    least = study["analysis"]["minimum_seeds"]
+    few = [name for name, count in seeds.items() if count < least]
+    return f"fewer than {least} seeds of {' and '.join(few)}" if few else ""

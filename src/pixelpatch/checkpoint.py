@@ -1,0 +1,114 @@
+"""A run's whole state between two epochs, in one file that is right or is recognised as not.
+
+The file is a line with the format and the SHA-256 of all that follows; a line of JSON that says which run it is of, and
+what the bits of that run depend on; and the state as PyTorch saves it.
+"""
+
+import hashlib
+import io
+import json
+import pickle
+import sys
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from pixelpatch.files import canonical_json, write_atomically
+
+FORMAT = 1
+KIND = "pixelpatch checkpoint"
+
+
+@dataclass
+class State:
+    """All of a run that changes while it trains."""
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    rng: Generator  # of data order, augmentation and order of evaluation
+    curve: dict[str, list[float]] = field(default_factory=dict)  # by metric, a value per epoch
+    best: tuple[int, dict[str, Tensor]] | None = None  # the epoch of the best validation accuracy, and its weights
+    epoch_seconds: list[float] = field(default_factory=list)  # of training alone
+    seconds: float = 0.0  # of everything so far
+    peak_memory_mb: float = 0.0
+    interruptions: list[int] = field(default_factory=list)  # how many epochs were finished, at each restart
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are finished."""
+        return len(self.epoch_seconds)
+
+    def save(self, path: Path, key: dict[str, Any]) -> None:
+        """Replace `path` by a checkpoint of the run that `key` (JSON) describes; UserError where that cannot be."""
+        content = io.BytesIO()
+        content.write(canonical_json(key).encode() + b"\n")
+        torch.save({name: getattr(self, name) for name in _values()} | self._generators() | self._weights(), content)
+        write_atomically(path, _first_line(content.getbuffer()) + content.getvalue())
+
+    def load(self, path: Path, key: dict[str, Any]) -> None:
+        """Go on from the checkpoint in `path`, and note the interruption there, if it is of the run of `key`.
+
+        Any other file there (of another run, torn, damaged, of another format) is named on stderr, with what is wrong.
+        """
+        saved = _read(path, key)
+        if saved is None:
+            return
+        for name in _values():
+            setattr(self, name, saved[name])
+        self.model.load_state_dict(saved["model"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.rng.set_state(saved["rng"])
+        torch.set_rng_state(saved["cpu"])
+        if self.rng.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["cuda"], self.rng.device)
+        self.interruptions.append(self.epoch)
+        self.save(path, key)
+        print(f"{path}: going on after epoch {self.epoch}", file=sys.stderr)
+
+    def _weights(self) -> dict[str, Any]:
+        return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def _generators(self) -> dict[str, Tensor]:
+        states = {"rng": self.rng.get_state(), "cpu": torch.get_rng_state()}
+        if self.rng.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.rng.device)
+        return states
+
+
+def _values() -> list[str]:
+    """The fields of a State that a file takes as they are."""
+    return [part.name for part in fields(State) if part.name not in ("model", "optimiser", "rng")]
+
+
+def _read(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return _refuse(path, f"cannot be read ({error.strerror or error})")
+    first, _, rest = content.partition(b"\n")
+    if first + b"\n" != _first_line(rest):
+        version = first.split(b" ")[2:3]
+        if first.startswith(KIND.encode()) and version != [str(FORMAT).encode()]:
+            return _refuse(path, f"is not of format {FORMAT}")
+        return _refuse(path, "is torn or damaged")
+    described, _, state = rest.partition(b"\n")
+    theirs = json.loads(described)
+    if differing := [name for name in key if canonical_json(theirs.get(name)) != canonical_json(key[name])]:
+        return _refuse(path, f"is of another {', '.join(differing)}")
+    try:
+        return torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        return _refuse(path, "holds more than tensors and plain values")
+
+
+def _first_line(content: bytes | memoryview) -> bytes:
+    return f"{KIND} {FORMAT} {hashlib.sha256(content).hexdigest()}\n".encode()
+
+
+def _refuse(path: Path, why: str) -> None:
+    print(f"{path} {why}; it is left aside, and the run starts from the beginning", file=sys.stderr)

@@ -1,0 +1,129 @@
+"""A run, from the lock on it to its record, and the files beside that record while the run is not finished."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixelpatch.errors import UserError
+from pixelpatch.files import remove_temporaries
+from pixelpatch.lock import Lock
+from pixelpatch.record import FORMAT, provenance, read_record, write_record
+from pixelpatch.source import source_digest
+from pixelpatch.training import Diverged, processor, train
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment from one seed, and the path of its record."""
+
+    experiment: str
+    seed: int
+    spec: Any
+    record: Path
+
+    @property
+    def name(self) -> str:
+        """As messages and checkpoints call it."""
+        return f"{self.experiment} seed {self.seed}"
+
+    @property
+    def checkpoint(self) -> Path:
+        """`seed0.checkpoint` beside `seed0.json`."""
+        return self.record.with_suffix(".checkpoint")
+
+    @property
+    def lock(self) -> Lock:
+        """That of `seed0.lock` beside `seed0.json`."""
+        return Lock(self.record.with_suffix(".lock"))
+
+    def say(self, text: str) -> None:
+        """A line about this run on stderr."""
+        print(f"{self.name}: {text}", file=sys.stderr)
+
+    def recorded(self) -> bool:
+        """Whether the run has its record, and says so. Raises UserError where that file is damaged."""
+        if not self.record.exists():
+            return False
+        record = read_record(self.record)
+        if not self._is_of_this_run(record):
+            self.say(f"{self.record} is of another run or spec; it will be replaced")
+            return False
+        same = record["provenance"]["source"] == source_digest()
+        advice = "" if same else ", made by another version of the training code: delete it to have it made anew"
+        self.say(f"{self.record} is there already{advice}")
+        lock = self.lock
+        if (self.checkpoint.exists() or lock.path.exists()) and lock.take(wait=False):
+            self._tidy()  # after a process that was killed just before it would have done so
+            lock.release()
+        return True
+
+    def complete(self, mnist: dict[str, Tensor], *, device: str, threads: int, wait: bool, again: bool) -> bool:
+        """Train, from the last finished epoch of an attempt that was stopped, and write the record.
+
+        A run that another process works on is left alone, and the answer False, unless `wait` says to wait for it.
+        A record that was made meanwhile is kept; `again` makes one anew if there was no waiting. `device` is a name as
+        PyTorch has it. Raises Diverged as `train` does, and UserError where a file cannot be written.
+        """
+        lock, waited = self.lock, False
+        if not lock.take(wait=False):
+            if not wait:
+                self.say(f"{lock.owner()} works on it; it is left for the end")
+                return False
+            self.say(f"waiting for {lock.owner()}, which works on it")
+            waited = lock.take(wait=True)
+        try:
+            if (waited or not again) and self._made_meanwhile():
+                self.say(f"{self.record} was made meanwhile")
+            else:
+                remove_temporaries(self.record)
+                remove_temporaries(self.checkpoint)
+                self._train(mnist, device=device, threads=threads)
+            self._tidy()
+        except Diverged:  # as it would from its checkpoint
+            self._tidy()
+            raise
+        finally:
+            lock.release()
+        return True
+
+    def _train(self, mnist: dict[str, Tensor], *, device: str, threads: int) -> None:
+        origin = provenance(device=device_name(device), threads=threads)  # of the code as it is loaded
+        result = train(
+            self.spec,
+            self.seed,
+            mnist,
+            device=device,
+            threads=threads,
+            name=self.name,
+            checkpoint=self.checkpoint,
+        )
+        record = {"format": FORMAT, "experiment": self.experiment, "seed": self.seed, "spec": self.spec}
+        write_record(self.record, record | result | {"provenance": origin | result["provenance"]})
+        scores = ", ".join(f"{key} {value:.4g}" for key, value in result["metrics"].items() if key.startswith("test/"))
+        self.say(f"{scores}, {result['timing']['seconds']:.0f} s → {self.record}")
+
+    def _made_meanwhile(self) -> bool:
+        """Whether there is a valid record of this very run, made by this very code."""
+        try:
+            record = read_record(self.record)
+        except UserError:
+            return False
+        return self._is_of_this_run(record) and record["provenance"]["source"] == source_digest()
+
+    def _is_of_this_run(self, record: dict[str, Any]) -> bool:
+        return all(record[key] == getattr(self, key) for key in ("experiment", "seed", "spec"))
+
+    def _tidy(self) -> None:
+        """Remove all that is beside the record but the lock, which the caller has."""
+        self.checkpoint.unlink(missing_ok=True)
+        remove_temporaries(self.checkpoint)
+        remove_temporaries(self.record)
+
+
+def device_name(device: str) -> str:
+    """What a record calls a device."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu ({processor()})"

@@ -1,0 +1,129 @@
+"""Locks between real processes: one holder at a time, none after its end, however that came, and no file left."""
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pixelpatch.errors import UserError
+from pixelpatch.lock import Lock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from pixelpatch.lock import Lock
+lock = Lock(Path(sys.argv[1]))
+assert lock.take(wait=True)
+print("taken", flush=True)
+sys.stdin.readline()
+lock.release()
+"""
+COUNT = """
+import sys, random, time
+from pathlib import Path
+from pixelpatch.lock import Lock
+counter = Path(sys.argv[2])
+for _ in range(200):
+    lock = Lock(Path(sys.argv[1]))
+    assert lock.take(wait=random.random() < 0.5) or lock.take(wait=True)
+    value = int(counter.read_text())
+    if random.random() < 0.1:
+        time.sleep(0.0005)
+    counter.write_text(str(value + 1))
+    lock.release()
+"""
+
+
+def start(code: str, *arguments: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs" / "seed0.lock"
+
+
+def test_one_holder_at_a_time_who_is_named(path: Path) -> None:
+    with start(HOLD, path) as holder:
+        assert holder.stdout.readline() == "taken\n"
+        lock = Lock(path)
+        assert not lock.take(wait=False)
+        assert lock.owner() == f"process {holder.pid} on {os.uname().nodename}"
+        holder.communicate("\n")
+    assert not path.exists()
+    assert lock.take(wait=False)
+    assert not Lock(path).take(wait=False)
+    assert lock.owner() == f"process {os.getpid()} on {os.uname().nodename}"
+    lock.release()
+    lock.release()  # once more does nothing
+    assert not path.exists()
+
+
+def test_a_killed_holder_has_it_no_longer(path: Path) -> None:
+    with start(HOLD, path) as holder:
+        assert holder.stdout.readline() == "taken\n"
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    assert path.exists()
+    lock = Lock(path)
+    assert lock.take(wait=False)
+    assert lock.owner().startswith(f"process {os.getpid()} on ")
+    lock.release()
+    assert not path.exists()
+
+
+def test_waiting_ends_when_the_holder_does(path: Path) -> None:
+    with start(HOLD, path) as holder:
+        assert holder.stdout.readline() == "taken\n"
+        with start(HOLD, path) as waiting:
+            time.sleep(0.5)
+            assert waiting.poll() is None
+            holder.communicate("\n")
+            assert waiting.stdout.readline() == "taken\n"
+            assert Lock(path).owner().startswith(f"process {waiting.pid} on ")
+            waiting.communicate("\n")
+    assert not path.exists()
+
+
+def test_many_processes_never_hold_it_together(path: Path, tmp_path: Path) -> None:
+    """Each removes the file as it releases: whoever waited on the removed one must not believe to have the lock."""
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    processes = [start(COUNT, path, counter) for _ in range(4)]
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    assert counter.read_text() == "800"
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said_so(path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(UserError, match=r"seed0\.lock cannot be locked: its file system has no locks \(.*\); without"):
+        Lock(path).take(wait=False)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"seed0\.lock cannot be written: Not a directory\.|File exists\."):
+        Lock(tmp_path / "file" / "seed0.lock").take(wait=False)
+
+
+def test_a_lock_whose_folder_is_gone_is_released_all_the_same(path: Path) -> None:
+    lock = Lock(path)
+    assert lock.take(wait=False)
+    path.unlink()
+    path.parent.rmdir()
+    lock.release()
+    assert lock.owner() == "another process"

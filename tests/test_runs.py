@@ -1,0 +1,328 @@
+"""Runs: real processes, killed at random moments, two at a time on the same run, and records that nobody made twice."""
+
+import io
+import json
+import multiprocessing
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pixelpatch.__main__ import main
+from pixelpatch.fetch import fetch
+from pixelpatch.lock import Lock
+from pixelpatch.record import read_record, write_record
+from pixelpatch.runs import Run
+from pixelpatch.source import source_digest
+
+ROOT = Path(__file__).parents[1]
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+MEASURED = ("experiment", "seed", "spec", "metrics", "curve", "predictions", "labels")
+
+
+def small(experiment: str, *, train: int, test: int = 200, **training: Any) -> dict[str, Any]:
+    spec = json.loads(json.dumps(CONFIG["experiments"][experiment]["spec"]))
+    spec["data"]["limit"] = {"train": train, "validation": 200, "test": test}
+    spec["training"] |= {"epochs": 8, **training}
+    return spec
+
+
+SPECS = {  # augmentation, dropout and the best epoch; momentum and shuffled tests; fresh grids and decoding
+    "vit": small("vit4_assignment", train=256, learning_rate=0.01),
+    "cnn": small("blog_cnn", train=256, momentum=0.9),
+    "grids": small("seq2seq_2x2", train=256, test=100),
+}
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the real MNIST: a copy of the checkout's, or fetched as the configuration says."""
+    folder = tmp_path_factory.mktemp("mnist")
+    fetch(folder, [{"kind": "folder", "path": str(ROOT / CONFIG["data"]["folder"])}, *CONFIG["data"]["sources"]])
+    return folder
+
+
+def single(name: str, record: Path, mnist: Path) -> list[str]:
+    given = ["--experiment", name, "--spec", json.dumps(SPECS[name]), "--seed", "5", "--record", str(record)]
+    return ["train", *given, "--data", str(mnist), "--device", "cpu"]
+
+
+def live(arguments: list[str], log: str) -> None:
+    """A process's whole life: the program, its stderr added to a file."""
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", buffering=0, closefd=False), write_through=True)
+    sys.exit(main(arguments))
+
+
+@pytest.fixture(scope="module")
+def processes() -> multiprocessing.context.ForkServerContext:
+    """Makes processes of their own that have imported PyTorch already: each saves the seconds that this takes."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pixelpatch.runs", "torch._dynamo"])
+    first = context.Process(target=os.getpid)
+    first.start()
+    first.join()
+    return context
+
+
+def comparable(path: Path) -> dict[str, Any]:
+    record = read_record(path)
+    return {key: record[key] for key in MEASURED}
+
+
+# Killed
+
+
+@pytest.mark.parametrize(("name", "kills"), [("vit", 7), ("cnn", 7), ("grids", 6)])
+def test_runs_killed_at_random_moments_end_as_one_that_was_not(
+    processes: multiprocessing.context.ForkServerContext, mnist: Path, tmp_path: Path, name: str, kills: int
+) -> None:
+    """Twenty kills over three systems, each at any moment: while it starts, trains, tests, writes, or is done."""
+    log, record = tmp_path / "log", tmp_path / "runs" / "seed5.json"
+
+    def start(record: Path) -> BaseProcess:
+        process = processes.Process(target=live, args=(single(name, record, mnist), str(log)))
+        process.start()
+        return process
+
+    began = time.monotonic()
+    unbroken = start(tmp_path / "unbroken.json")
+    unbroken.join()
+    seconds = time.monotonic() - began
+    assert unbroken.exitcode == 0, log.read_text()
+    expected = comparable(tmp_path / "unbroken.json")
+    assert read_record(tmp_path / "unbroken.json")["provenance"]["interruptions"] == []
+
+    rng, interruptions = random.Random(name), []
+    while True:
+        log.write_text("")
+        process = start(record)
+        process.join(rng.uniform(0.1, 0.9) * seconds if kills > 0 else None)
+        killed = process.is_alive()
+        process.kill()
+        process.join()
+        kills -= killed
+        if killed:
+            assert process.exitcode == -signal.SIGKILL
+            continue
+        assert process.exitcode == 0, log.read_text()
+        assert comparable(record) == expected
+        assert [path.name for path in record.parent.iterdir()] == ["seed5.json"]
+        interruptions.append(read_record(record)["provenance"]["interruptions"])
+        record.unlink()  # and once more, until all kills are done
+        if kills <= 0:
+            break
+    assert all(list(made) == sorted(made) for made in interruptions)
+    assert any(interruptions)
+
+
+def die(arguments: list[str], log: str, function: str, ending: str, count: int) -> None:
+    """A life that ends in the midst of the `count`-th call of a function for a file with that ending."""
+    owner: Any = {"replace": os, "unlink": Path}[function]
+    original, calls = getattr(owner, function), []
+
+    def deadly(*paths: Any, **options: Any) -> Any:
+        calls.extend([1] if Path(paths[-1]).suffix == ending else [])
+        if len(calls) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*paths, **options)
+
+    setattr(owner, function, deadly)
+    live(arguments, log)
+
+
+@pytest.mark.parametrize(
+    ("function", "ending", "count", "left", "interruptions"),
+    [
+        ("replace", ".checkpoint", 3, [".seed5.checkpoint.*", "seed5.checkpoint", "seed5.lock"], [2]),
+        ("replace", ".json", 1, [".seed5.json.*", "seed5.checkpoint", "seed5.lock"], [8]),
+        ("unlink", ".checkpoint", 1, ["seed5.checkpoint", "seed5.json", "seed5.lock"], []),
+        ("unlink", ".lock", 1, ["seed5.json", "seed5.lock"], []),
+    ],
+)
+def test_a_kill_at_the_worst_moment(
+    processes: multiprocessing.context.ForkServerContext,
+    mnist: Path,
+    tmp_path: Path,
+    function: str,
+    ending: str,
+    count: int,
+    left: list[str],
+    interruptions: list[int],
+) -> None:
+    """Written but not in place, in place but not cleared up after."""
+    log, record = tmp_path / "log", tmp_path / "runs" / "seed5.json"
+
+    def end(target: Any, *arguments: Any) -> int | None:
+        process = processes.Process(target=target, args=arguments)
+        process.start()
+        process.join()
+        return process.exitcode
+
+    assert end(die, single("cnn", record, mnist), str(log), function, ending, count) == -signal.SIGKILL
+    there = sorted(path.name for path in record.parent.iterdir())
+    assert [re.sub(r"^(\.seed5\.\w+)\.\w{8}$", r"\1.*", name) for name in there] == left
+    study = write_study(tmp_path, [(5, record)])
+    assert end(live, ["train", str(study), "--data", str(mnist), "--device", "cpu"], str(log)) == 0, log.read_text()
+    assert [path.name for path in record.parent.iterdir()] == ["seed5.json"]
+    assert read_record(record)["provenance"]["interruptions"] == interruptions
+    made = comparable(record)
+    assert end(live, single("cnn", record, mnist), str(log)) == 0, log.read_text()  # without an interruption
+    assert read_record(record)["provenance"]["interruptions"] == []
+    assert comparable(record) == made
+    assert [path.name for path in record.parent.iterdir()] == ["seed5.json"]
+
+
+def write_study(folder: Path, records: list[tuple[int, Path]]) -> Path:
+    path = folder / "study.json"
+    runs = [{"experiment": "cnn", "seed": seed, "record": str(record)} for seed, record in records]
+    content = {"preset": "x", "analysis": {}, "experiments": {"cnn": {"spec": SPECS["cnn"]}}, "runs": runs}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_the_program_itself_goes_on(mnist: Path, tmp_path: Path) -> None:
+    """As a shell has it, nothing prepared: killed once an epoch is done, and started again."""
+    record = tmp_path / "seed5.json"
+    command = [sys.executable, "-m", "pixelpatch", *single("cnn", record, mnist)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "epoch 3/8" in line:
+                process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not record.exists()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (finished,) = read_record(record)["provenance"]["interruptions"]
+    assert finished >= 3
+    assert f"seed5.checkpoint: going on after epoch {finished}\n" in done.stderr
+    assert f"epoch {finished}/8" not in done.stderr
+    assert len(read_record(record)["timing"]["epoch_seconds"]) == 8
+
+
+# Two at a time
+
+
+@pytest.fixture
+def held(processes: multiprocessing.context.ForkServerContext, mnist: Path, tmp_path: Path) -> Iterator[Any]:
+    """Call with a record's path: a process has the lock beside it until it is let go, and then makes the record or not.
+
+    Returns that process, and what lets it go.
+    """
+    begun = []
+
+    def hold(record: Path, *, makes: bool) -> tuple[BaseProcess, Callable[[], None]]:
+        taken, let_go = processes.Event(), processes.Event()
+        arguments = single("cnn", record, mnist) if makes else None
+        process = processes.Process(target=keep, args=(str(record), arguments, taken, let_go))
+        process.start()
+        begun.append(process)
+        assert taken.wait(60)
+        return process, let_go.set
+
+    yield hold
+    for process in begun:
+        process.kill()
+        process.join()
+
+
+def wait_for(text: str, log: Path, process: BaseProcess) -> None:
+    """Until a process has said it."""
+    began = time.monotonic()
+    while text not in (log.read_text() if log.exists() else ""):
+        assert process.is_alive()
+        assert time.monotonic() - began < 120
+        time.sleep(0.05)
+
+
+def keep(record: str, arguments: list[str] | None, taken: Any, let_go: Any) -> None:
+    lock = Lock(Path(record).with_suffix(".lock"))
+    assert lock.take(wait=False)
+    taken.set()
+    let_go.wait()
+    if arguments:  # as the holder of the lock
+        Lock.take = lambda self, *, wait: True
+        Lock.release = lambda self: None
+        main(arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("makes", [True, False])
+def test_the_second_process_on_a_run_waits_for_the_first(
+    processes: multiprocessing.context.ForkServerContext, held: Any, mnist: Path, tmp_path: Path, makes: bool
+) -> None:
+    """And leaves the record as the first has made it, or makes it."""
+    log, record = tmp_path / "log", tmp_path / "seed5.json"
+    first, let_go = held(record, makes=makes)
+    second = processes.Process(target=live, args=(single("cnn", record, mnist), str(log)))
+    second.start()
+    said = f"cnn seed 5: waiting for process {first.pid} on {os.uname().nodename}, which works on it\n"
+    wait_for(said, log, second)
+    assert log.read_text() == said
+    assert not record.exists()
+    let_go()
+    second.join()
+    assert second.exitcode == 0
+    rest = log.read_text().removeprefix(said)
+    if makes:
+        assert rest == f"cnn seed 5: {record} was made meanwhile\n"
+    else:
+        assert "epoch 8/8" in rest
+        assert rest.endswith(f"→ {record}\n")
+    assert read_record(record)["provenance"]["interruptions"] == []
+    assert not {path.name for path in tmp_path.iterdir()} - {"log", "seed5.json"}
+
+
+def test_of_a_study_what_others_work_on_comes_last(
+    processes: multiprocessing.context.ForkServerContext, held: Any, mnist: Path, tmp_path: Path
+) -> None:
+    log, records = tmp_path / "log", [tmp_path / f"seed{seed}.json" for seed in (5, 6)]
+    study = write_study(tmp_path, [*zip((5, 6), records, strict=True)])
+    first, let_go = held(records[0], makes=True)
+    second = processes.Process(
+        target=live, args=(["train", str(study), "--data", str(mnist), "--device", "cpu"], str(log))
+    )
+    second.start()
+    waiting = f"process {first.pid} on {os.uname().nodename}"
+    wait_for(f"waiting for {waiting}", log, second)
+    assert read_record(records[1])["seed"] == 6
+    let_go()
+    second.join()
+    assert second.exitcode == 0
+    said = [line for line in log.read_text().splitlines() if line.startswith("cnn seed") and "epoch" not in line]
+    assert said[0] == f"cnn seed 5: {waiting} works on it; it is left for the end"
+    assert said[1].startswith("cnn seed 6: test/loss")
+    assert said[2] == f"cnn seed 5: waiting for {waiting}, which works on it"
+    assert said[3] == f"cnn seed 5: {records[0]} was made meanwhile"
+    assert len(said) == 4
+
+
+@pytest.mark.parametrize("change", [{"seed": 6}, {"spec": SPECS["vit"]}, {"provenance": {"source": "0" * 16}}, None])
+def test_a_record_of_anything_else_is_not_taken_for_the_run_s(
+    held: Any, mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any] | None
+) -> None:
+    """Made meanwhile, but of another seed, spec or code, or damaged: the run is trained."""
+    record = tmp_path / "seed5.json"
+    run = Run(experiment="cnn", seed=5, spec=SPECS["cnn"], record=record)
+    if change is None:
+        record.write_text("{")
+    else:
+        content = {key: getattr(run, key) for key in ("experiment", "seed", "spec")}
+        content |= {"metrics": {}, "curve": {}, "timing": {}, "predictions": "", "labels": "", "format": 1}
+        write_record(record, content | {"provenance": {"source": source_digest()}} | change)
+    trained = []
+    monkeypatch.setattr(Run, "_train", lambda self, *_, **__: trained.append(self))
+    _, let_go = held(record, makes=False)
+    threading.Timer(0.3, let_go).start()
+    assert run.complete({}, device="cpu", threads=1, wait=True, again=True)
+    assert trained == [run]
