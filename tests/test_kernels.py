@@ -252,6 +252,26 @@ def test_channels_last_stays_channels_last() -> None:
     torch.testing.assert_close(x.grad, torch.where(y != 0, 2.0, 0.0))
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_number_that_is_none_is_not_lost(either: None, bad: float) -> None:
+    """A diverged run is known by its loss: no operation may turn what is no number into one."""
+    for activation in ("relu", "gelu"):
+        x = torch.randn(70)
+        x[[3, 66]] = bad
+        y = ActivatedDropout(activation, 0.0)(x)
+        assert y.isfinite().logical_not().nonzero().flatten().tolist() == [3, 66]
+    layer = PooledConv(32, 16)
+    for row, column in ((0, 0), (0, 5), (5, 0), (5, 5)):  # each reaches one output of the convolution
+        x = torch.rand(1, 32, 6, 6)
+        x[0, 5, row, column] = math.nan
+        assert layer(x).isnan().all(dim=1).flatten().nonzero().item() == 2 * (row > 0) + (column > 0)
+    for where in range(3):
+        qkv = [torch.randn(1, 20, 16) for _ in range(3)]
+        qkv[where][0, 7, 2] = bad
+        y = attend(*qkv, heads=1, dropout_p=0.0, causal=False)
+        assert not y[0, 7].isfinite().all()
+
+
 def test_without_a_compiler_pytorch_s_operations_do_the_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CC", str(tmp_path / "no-compiler"))
     assert kernels.library.__wrapped__() is None

@@ -87,7 +87,7 @@ void mask_row(float *to, const dropout *drop, long row, long chunks) {
 
 /* ---- elementwise ------------------------------------------------------------------------------------------------- */
 
-/* 2ˣ for x < 128, to about 2 units in the last place; 0 below −126. */
+/* 2ˣ for x < 128, to about 2 units in the last place; 0 below −126; NaN of NaN. */
 INLINE vec exp2v(vec x) {
     const vec magic = 12582912.0f + (vec){0}; /* 1.5·2²³: adding it rounds to a whole number, left in the low bits */
     const vec whole = x + magic, f = x - (whole - magic);
@@ -98,7 +98,7 @@ INLINE vec exp2v(vec x) {
     p = p * f + 2.4022651e-1f;
     p = p * f + 6.9314718e-1f;
     p = p * f + 1.0f;
-    return (vec)(((ints)p + ((ints)whole << 23)) & (x > -126.0f));
+    return (vec)(((ints)p + ((ints)whole << 23)) & ~(x <= -126.0f));
 }
 
 /* The normal distribution Φ(x), by erf of Abramowitz & Stegun 7.1.26 (to 1.5e−7), and its density φ(x). */
@@ -127,9 +127,9 @@ INLINE vec gelu_gradient(vec x, vec gradient, vec mask) {
 }
 INLINE vec relu(vec x, vec gradient, vec mask) {
     (void)gradient;
-    return (vec)((ints)(x * mask) & (x > 0.0f));
+    return (vec)((ints)(x * mask) & ~(x <= 0.0f)); /* so that NaN stays NaN */
 }
-INLINE vec relu_gradient(vec x, vec gradient, vec mask) { return (vec)((ints)(gradient * mask) & (x > 0.0f)); }
+INLINE vec relu_gradient(vec x, vec gradient, vec mask) { return (vec)((ints)(gradient * mask) & ~(x <= 0.0f)); }
 
 /* to = f(x, gradient, mask) of `count` numbers, 64 at a time: chunks `first` up to `last` */
 INLINE int each(elementwise f, float *to, const float *x, const float *gradient, const dropout *drop, long first,
@@ -366,8 +366,9 @@ int pool(float *to, uint8_t *which, const float *x, long first, long last, long 
                 float best = 0;
                 uint8_t index = NONE;
                 for (int i = 0; i < 4; i++) {
-                    index = of[i][c] > best ? i : index;
-                    best = of[i][c] > best ? of[i][c] : best;
+                    const int more = !(of[i][c] <= best) & (best == best); /* NaN is, and stays */
+                    index = more ? i : index;
+                    best = more ? of[i][c] : best;
                 }
                 to[at + c] = best;
                 which[at + c] = index;
@@ -417,7 +418,7 @@ int pool_gradient(float *dx, float *dw, float *db, const float *d, const uint8_t
             }
         }
         for (long j = i * image; j < (i + 1) * image; j += W)
-            store(dx + j, (vec)((ints)load(dx + j) & (load(x + j) > 0.0f)));
+            store(dx + j, (vec)((ints)load(dx + j) & ~(load(x + j) <= 0.0f)));
     }
     free(list);
     return 0;
