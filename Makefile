@@ -17,10 +17,10 @@ test: setup
 	snakemake --lint
 	python -m pytest $(ARGS)
 
-# The verdict table of README.md, from the published records (those of results/full that are committed).
+# The tables of README.md, from the published records (those of results/full that are committed) and benchmark.
 readme: setup
 	snakemake --cores all --config preset=full seeds=recorded
-	python -m pixelpatch readme results/full README.md
+	python -m pixelpatch readme README.md verdicts=results/full/tables/claims.md speeds=results/benchmark/training.md
 
 # Each system beside what a user would run instead: results/benchmark/training.csv and .png, in a quarter of an hour.
 # Nothing else should run on the machine. On a GPU:  make benchmark ARGS="--device cuda"

@@ -4,7 +4,7 @@
     python benchmarks/training.py --data data/mnist --output results/benchmark
 
 Baseline and ours alternate on one machine, every measurement in processes of its own, warm-up left out, each side at
-the setting that a trial at the start found best. NOTES.md says what is measured and how. Writes training.csv,
+the setting that a trial at the start found best. NOTES.md says what is measured and how. Writes training.csv and .md,
 rounds.csv (every single measurement) and the figure training.png and .pdf.
 """
 
@@ -301,6 +301,22 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """What a reader of README.md wants of training.csv."""
+    shares = [f"{share:.0%}" if share == share else "" for share in table["share_of_peak"]]
+    columns = {
+        "System": table["system"],
+        "Baseline, images/s": table["baseline_images_per_second"].map(_rate),
+        "Ours, images/s": table["images_per_second"].map(_rate),
+        "Ratio (95 % interval)": [
+            f"{row.ratio:.1f} ({row.ratio_low:.1f} to {row.ratio_high:.1f})" for row in table.itertuples()
+        ],
+        "Peak memory, MB": ["" if math.isnan(mb) else f"{mb:,.0f}" for mb in table["peak_memory_mb"]],
+        "Share of the fp32 peak": shares,
+    }
+    return pd.DataFrame(columns).to_markdown(index=False, disable_numparse=True) + "\n"
+
+
 def main() -> None:
     """Measure, and write the table and the figure."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -321,6 +337,7 @@ def main() -> None:
     table = pd.DataFrame([*rows, overall(rows, measured)])
     write_atomically(options.output / "training.csv", table.to_csv(index=False, float_format="%.5g"))
     write_atomically(options.output / "rounds.csv", pd.DataFrame(measured).to_csv(index=False, float_format="%.6g"))
+    write_atomically(options.output / "training.md", markdown(table))
     save(draw(table), options.output / "training")
     shown = table[["system", "baseline_images_per_second", "images_per_second", "ratio", "ratio_low", "ratio_high"]]
     print(shown.to_string(index=False, float_format="{:,.4g}".format, na_rep=""))
@@ -339,6 +356,8 @@ def _count(number: int, thing: str) -> str:
 
 
 def _rate(images_per_second: float) -> str:
+    if math.isnan(images_per_second):
+        return ""
     return f"{images_per_second:,.0f}" if images_per_second >= 100 else f"{images_per_second:.3g}"
 
 

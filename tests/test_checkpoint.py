@@ -21,7 +21,11 @@ from pixelpatch.progress import Progress
 from pixelpatch.training import Diverged, train
 
 KEY = {"run": "small seed 0", "spec": {"rate": 0.1}, "seed": 0}
-AWAY = "; it is left aside, and the run starts from the beginning\n"
+
+
+def away(path: Path) -> str:
+    """The end of the sentence about a refused file."""
+    return f"; it is now {path}.refused, and the run starts from the beginning\n"
 
 
 class Killed(BaseException):
@@ -204,12 +208,13 @@ def refused(path: Path, content: bytes, capsys: pytest.CaptureFixture[str], key:
     assert (state.epoch, state.interruptions) == (0, [])
     assert torch.equal(state.model.weight, weight)
     assert torch.equal(torch.get_rng_state(), generator)
-    assert path.read_bytes() == content
+    assert not path.exists()
+    assert path.with_name(f"{path.name}.refused").read_bytes() == content
     said = capsys.readouterr().err
     assert said.startswith(f"{path} ")
-    assert said.endswith(AWAY)
+    assert said.endswith(away(path))
     assert said.count("\n") == 1
-    return said.removeprefix(f"{path} ").removesuffix(AWAY)
+    return said.removeprefix(f"{path} ").removesuffix(away(path))
 
 
 def test_the_right_file_is_taken(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,7 +283,8 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     path = tmp_path / "x.checkpoint"
     path.mkdir()
     tiny().load(path, KEY)
-    assert capsys.readouterr().err == f"{path} cannot be read (Is a directory){AWAY}"
+    assert capsys.readouterr().err == f"{path} cannot be read (Is a directory){away(path)}"
+    path.mkdir()
     with pytest.raises(UserError, match="cannot be written"):
         tiny().save(path, KEY)
 
@@ -344,6 +350,6 @@ def test_a_checkpoint_of_other_code_is_left_aside_by_a_real_run(
     monkeypatch.setattr(training, "source_digest", lambda: "0" * 16)
     capsys.readouterr()
     again = train(spec, 0, digits, checkpoint=path)
-    assert f"{path} is of another training code{AWAY}" in capsys.readouterr().err
+    assert f"{path} is of another training code{away(path)}" in capsys.readouterr().err
     assert comparable(again) == comparable(whole)
     assert again["provenance"] == {"interruptions": []}

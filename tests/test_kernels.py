@@ -272,9 +272,30 @@ def test_a_number_that_is_none_is_not_lost(either: None, bad: float) -> None:
         assert not y[0, 7].isfinite().all()
 
 
-def test_without_a_compiler_pytorch_s_operations_do_the_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("CC", str(tmp_path / "no-compiler"))
+@pytest.mark.parametrize(
+    ("compiler", "why"),
+    [("no-compiler -x", "No such file or directory"), ("false", "returned non-zero exit status 1"), ("'", "quotation")],
+)
+def test_without_a_compiler_pytorch_s_operations_do_the_work(
+    compiler: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CC", compiler)
     assert kernels.library.__wrapped__() is None
+    said = capsys.readouterr().err
+    assert said.startswith("training without compiled operations, which is slower on a CPU: ")
+    assert why in said
+    assert said.count("\n") == 1
+
+
+@needs_compiler
+def test_a_damaged_library_is_compiled_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    damaged = tmp_path / "pixelpatch" / Path(kernels.library()._name).name
+    damaged.parent.mkdir()
+    damaged.touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert kernels.library.__wrapped__() is not None
+    assert damaged.stat().st_size > 0
+    assert list(damaged.parent.iterdir()) == [damaged]
 
 
 @needs_compiler
@@ -286,6 +307,32 @@ def test_without_a_home_the_library_is_compiled_all_the_same(
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path / home / "of" / "none") if home == "missing" else str(tmp_path / home))
     assert kernels.library.__wrapped__() is not None
+
+
+@needs_compiler
+def test_tensors_of_autocast_take_pytorch_s_operations() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not kernels.usable(torch.zeros(1))
+    assert kernels.usable(torch.zeros(1))
+
+
+@needs_compiler
+def test_rows_that_share_their_memory_have_gradients_of_their_own() -> None:
+    torch.manual_seed(0)
+    row = torch.randn(1, 1, 16, requires_grad=True)
+    x = row.expand(2, 20, 16)
+    q = torch.randn(2, 20, 16)
+    ours, theirs = kernels.attention(q, x, x, heads=1), F.scaled_dot_product_attention(q, x, x)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(torch.autograd.grad(y.square().sum(), row)[0] for y in (ours, theirs)))
+
+
+@pytest.mark.parametrize(
+    ("channels", "out", "height", "width"), [(16, 16, 6, 6), (32, 8, 6, 6), (32, 16, 7, 6), (32, 16, 6, 7)]
+)
+def test_other_convolutions_take_pytorch_s_operations(channels: int, out: int, height: int, width: int) -> None:
+    layer, x = PooledConv(channels, out), torch.randn(1, channels, height, width)
+    torch.testing.assert_close(layer(x), F.relu(F.max_pool2d(layer.conv(x.relu()), 2)))
 
 
 def test_double_precision_and_other_heads_take_pytorch_s_operations() -> None:

@@ -140,7 +140,7 @@ def records(folder: Path) -> dict[str, bytes]:
             "confusoin is no figure; did you mean conf",
         ),
         ("show missing", "missing/tables/claims.csv"),
-        ("readme missing missing.md", "missing.md cannot be read: No such file"),
+        ("readme missing.md verdicts=claims.md", "missing.md cannot be read: No such file"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(run: Run, study: Path, arguments: str, said: str) -> None:
@@ -318,14 +318,25 @@ def test_a_record_of_other_training_code_is_kept_and_that_is_said(run: Run, stud
     assert records(study.parent) == before
 
 
-def test_a_damaged_record_stops_everything_before_anything_trains(run: Run, study: Path, mnist: list[Path]) -> None:
+def test_a_damaged_record_is_kept_and_said_and_the_other_runs_are_trained(
+    run: Run, study: Path, mnist: list[Path]
+) -> None:
     path = study.parent / "runs/smaller/seed1.json"
     path.parent.mkdir(parents=True)
     path.write_text('{"format": 1')
     status, said = run("train", study, *HERE)
     assert status == 1
-    assert said.startswith(f"error: {path} is not whole JSON")
-    assert mnist == []
+    assert said.splitlines()[-1].startswith(f"error: {path} is not whole JSON")
+    assert path.read_text() == '{"format": 1'
+    assert len(records(study.parent)) == len(json.loads(study.read_text())["runs"])
+
+
+def test_seeds_of_a_study_are_chosen(run: Run, study: Path, mnist: list[Path]) -> None:
+    assert run("train", study, *HERE, "--only", "small", "--seeds", "1")[0] == 0
+    assert list(records(study.parent)) == ["runs/small/seed1.json"]
+    status, said = run("train", study, *HERE, "--seeds", "0,9")
+    assert status == 1
+    assert "--seeds names 9, of which" in said
 
 
 def test_a_run_that_diverges_says_so_and_leaves_no_record(run: Run, mnist: list[Path], tmp_path: Path) -> None:
@@ -442,3 +453,23 @@ def test_any_lost_or_misspelt_key_of_a_spec_is_named(
         assert "so far, so good" in error
     elif ending == "s" or "so far, so good" not in error:
         assert key in error or (key == "resize" and "28-pixel" in error)
+
+
+# readme
+
+
+def test_readme_puts_each_table_between_its_marks(run: Run, tmp_path: Path) -> None:
+    readme, table = tmp_path / "README.md", tmp_path / "table.md"
+    table.write_text("| a \\1 |\n", encoding="utf-8")
+    marked = "one\n<!-- x: made -->\nold\n<!-- end of x -->\ntwo\n<!-- y: made -->\n<!-- end of y -->\nthree\n"
+    readme.write_text(marked, encoding="utf-8")
+    assert run("readme", readme, f"x={table}", f"y={table}")[0] == 0
+    once = readme.read_text(encoding="utf-8")
+    assert once == marked.replace("old\n", "\n| a \\1 |\n\n").replace("<!-- end of y", "\n| a \\1 |\n\n<!-- end of y")
+    assert run("readme", readme, f"y={table}", f"x={table}")[0] == 0
+    assert readme.read_text(encoding="utf-8") == once
+    for block in (f"z={table}", "x", f"={table}"):
+        status, error = run("readme", readme, block)
+        assert status == 1
+        assert f"{block} should be name=file" in error
+    assert readme.read_text(encoding="utf-8") == once

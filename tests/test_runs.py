@@ -275,7 +275,7 @@ def test_the_second_process_on_a_run_waits_for_the_first(
     assert second.exitcode == 0
     rest = log.read_text().removeprefix(said)
     if makes:
-        assert rest == f"cnn seed 5: {record} was made meanwhile\n"
+        assert rest == f"cnn seed 5: {record} is there already; delete it to have it made anew\n"
     else:
         assert "epoch 8/8" in rest
         assert rest.endswith(f"→ {record}\n")
@@ -303,7 +303,7 @@ def test_of_a_study_what_others_work_on_comes_last(
     assert said[0] == f"cnn seed 5: {waiting} works on it; it is left for the end"
     assert said[1].startswith("cnn seed 6: test/loss")
     assert said[2] == f"cnn seed 5: waiting for {waiting}, which works on it"
-    assert said[3] == f"cnn seed 5: {records[0]} was made meanwhile"
+    assert said[3] == f"cnn seed 5: {records[0]} is there already; delete it to have it made anew"
     assert len(said) == 4
 
 
@@ -324,5 +324,5 @@ def test_a_record_of_anything_else_is_not_taken_for_the_run_s(
     monkeypatch.setattr(Run, "_train", lambda self, *_, **__: trained.append(self))
     _, let_go = held(record, makes=False)
     threading.Timer(0.3, let_go).start()
-    assert run.complete({}, device="cpu", threads=1, wait=True, again=True)
+    assert run.complete({}, device="cpu", threads=1, wait=True)
     assert trained == [run]

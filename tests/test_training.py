@@ -204,6 +204,22 @@ def test_a_loss_that_is_no_number_ends_the_run_where_it_began(digits: dict[str, 
         train(small("blog_cnn", learning_rate=1e20), 0, digits)
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_one_weight_that_is_no_number_ends_the_run(
+    digits: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch, experiment: str
+) -> None:
+    """Whichever operations a model is made of, none may hide it."""
+
+    def spoilt(*arguments: Any, **options: Any) -> torch.nn.Module:
+        model = build_model(*arguments, **options)
+        torch.nn.init.constant_(next(p for p in model.parameters() if p.dim() > 1 and p.requires_grad), math.nan)
+        return model
+
+    monkeypatch.setattr(module, "build_model", spoilt)
+    with pytest.raises(Diverged, match="The loss became nan at epoch 1, step 1"):
+        train(small(experiment), 0, digits)
+
+
 def test_test_scores_are_those_of_the_predictions(digits: dict[str, Tensor]) -> None:
     result = train(small("blog_vit"), 0, digits)
     right = sum(a == b for a, b in zip(result["predictions"], result["labels"], strict=True))

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -61,18 +62,23 @@ def train(options: argparse.Namespace) -> None:
     from pixelpatch.training import Diverged
 
     device, single = _device(options.device), options.study is None
-    runs = [run for run in _runs(options) if single or not run.recorded()]
+    runs, failures = [], []
+    for run in _runs(options):
+        try:
+            if single or not run.recorded():
+                runs.append(run)
+        except UserError as error:  # a damaged record; the other runs can still be had
+            failures.append(str(error))
     for run in runs:
         _check_spec(run)
     mnist = load_mnist(options.data) if runs else {}
-    failures = []
     for wait in (True,) if single else (False, True):  # of a study, what other processes work on comes last
         left = []
         for run in runs:
             try:
-                if not run.complete(mnist, device=device, threads=options.threads, wait=wait, again=single):
+                if not run.complete(mnist, device=device, threads=options.threads, wait=wait):
                     left.append(run)
-            except Diverged as error:  # the other runs can still be had
+            except Diverged as error:
                 failures.append(f"{run.name}: {error}")
         runs = left
     if failures:
@@ -145,14 +151,20 @@ def show(options: argparse.Namespace) -> None:
 
 
 def readme(options: argparse.Namespace) -> None:
-    """Put the verdict table of a finished study between the marks in README.md."""
-    start, end = "<!-- verdicts: made by `make readme` -->", "<!-- end of verdicts -->"
+    """Put generated tables between their marks in README.md."""
     text = read_text(options.readme)
-    if text.count(start) != 1 or text.count(end) != 1:
-        raise UserError(f"{options.readme} must have the lines {start} and {end}, once each.")
-    before, rest = text.split(start)
-    table = (options.results / "tables/claims.md").read_text(encoding="utf-8")
-    write_atomically(options.readme, f"{before}{start}\n\n{table}\n{end}{rest.split(end)[1]}")
+    for block in options.blocks:
+        name, _, file = block.partition("=")
+        marked = re.compile(rf"(<!-- {re.escape(name)}: [^\n]* -->\n).*?(<!-- end of {re.escape(name)} -->)", re.DOTALL)
+        if not name or not file or len(marked.findall(text)) != 1:
+            raise UserError(
+                f"{block} should be name=file, and {options.readme} have the lines <!-- {name}: … --> and "
+                f"<!-- end of {name} -->, once each."
+            )
+        before, after = marked.search(text).span()
+        start, end = marked.search(text).groups()
+        text = f"{text[:before]}{start}\n{read_text(Path(file))}\n{end}{text[after:]}"
+    write_atomically(options.readme, text)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -177,6 +189,7 @@ def build_parser() -> argparse.ArgumentParser:
     command = verb(train)
     command.add_argument("study", type=Path, nargs="?", help="a study.json: train all of its runs that have no record")
     command.add_argument("--only", help="of the study, these experiments, separated by commas")
+    command.add_argument("--seeds", type=_seeds, help="of the study, these seeds, separated by commas")
     command.add_argument("--experiment", help="instead of a study: the name of one experiment")
     command.add_argument("--spec", help="its spec, as JSON")
     command.add_argument("--seed", type=partial(_whole, least=0))
@@ -207,8 +220,8 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("results", type=Path, help="results/<preset>")
 
     command = verb(readme)
-    command.add_argument("results", type=Path, help="results/<preset>")
     command.add_argument("readme", type=Path, help="the README.md to rewrite")
+    command.add_argument("blocks", nargs="+", metavar="name=file", help="what goes between the marks of that name")
     return parser
 
 
@@ -228,7 +241,9 @@ def _runs(options: argparse.Namespace) -> list["Run"]:
         spec = _json(options.spec, "--spec")
         return [Run(experiment=options.experiment, seed=options.seed, spec=spec, record=options.record)]
     if given:
-        raise UserError(f"--{given[0]} is for a single run, without a study.json; choose from a study with --only.")
+        raise UserError(
+            f"--{given[0]} is for a single run, without a study.json; choose from a study with --only and --seeds."
+        )
     study = read_study(options.study)
     known = list(dict.fromkeys(run["experiment"] for run in study["runs"]))
     names = options.only.split(",") if options.only else known
@@ -236,6 +251,10 @@ def _runs(options: argparse.Namespace) -> list["Run"]:
         raise UserError(
             f"--only names {', '.join(unknown)}, of which {options.study} has no runs{instead(unknown[0], known)}"
         )
+    seeds = {run["seed"] for run in study["runs"]}
+    chosen = seeds if options.seeds is None else set(options.seeds)
+    if unknown := sorted(chosen - seeds):
+        raise UserError(f"--seeds names {unknown[0]}, of which {options.study} has no runs; it has {sorted(seeds)}.")
     return [
         Run(
             experiment=run["experiment"],
@@ -244,7 +263,7 @@ def _runs(options: argparse.Namespace) -> list["Run"]:
             record=options.study.parent / run["record"],
         )
         for run in study["runs"]
-        if run["experiment"] in names
+        if run["experiment"] in names and run["seed"] in chosen
     ]
 
 
@@ -279,6 +298,11 @@ def _whole(text: str, *, least: int) -> int:
     if not text.isdecimal() or not least <= int(text) < 2**32:
         raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} on")
     return int(text)
+
+
+def _seeds(text: str) -> list[int]:
+    """Seeds separated by commas, for argparse."""
+    return [_whole(seed, least=0) for seed in text.split(",")]
 
 
 def _device(wanted: str | None) -> str:

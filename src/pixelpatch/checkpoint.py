@@ -7,6 +7,7 @@ what the bits of that run depend on; and the state as PyTorch saves it.
 import hashlib
 import io
 import json
+import os
 import pickle
 import sys
 from dataclasses import dataclass, field, fields
@@ -16,7 +17,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json, write_atomically
+from pixelpatch.optimisers import Optimiser
 
 FORMAT = 1
 KIND = "pixelpatch checkpoint"
@@ -27,7 +30,7 @@ class State:
     """All of a run that changes while it trains."""
 
     model: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimiser
     rng: Generator  # of data order, augmentation and order of evaluation
     curve: dict[str, list[float]] = field(default_factory=dict)  # by metric, a value per epoch
     best: tuple[int, dict[str, Tensor]] | None = None  # the epoch of the best validation accuracy, and its weights
@@ -111,4 +114,10 @@ def _first_line(content: bytes | memoryview) -> bytes:
 
 
 def _refuse(path: Path, why: str) -> None:
-    print(f"{path} {why}; it is left aside, and the run starts from the beginning", file=sys.stderr)
+    """Put the file aside, so that the run's own do not replace it."""
+    aside = path.with_name(f"{path.name}.refused")
+    try:
+        os.replace(path, aside)
+    except OSError as error:
+        raise UserError(f"{path} {why}, and cannot be moved to {aside} ({error.strerror or error}).") from None
+    print(f"{path} {why}; it is now {aside}, and the run starts from the beginning", file=sys.stderr)

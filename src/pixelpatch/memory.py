@@ -17,9 +17,9 @@ def keep_freed_memory() -> None:
 
     By default it goes back to the kernel, which fills it with zeros before every new use: a twentieth of a run.
     """
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # of malloc.h
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
-        trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # of malloc.h
         library.mallopt(trim_threshold, 2**31 - 1)
         library.mallopt(top_pad, 2**26)
         library.mallopt(mmap_threshold, 2**25)  # its largest: 32 MB
@@ -29,9 +29,11 @@ def reset_peak(device: str) -> None:
     """Forget the peak so far, so that runs in one process do not inherit each other's (on a CPU, Linux only)."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
-    else:
-        with suppress(OSError):
-            CLEAR.write_text("5")
+        return
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # what was kept, too
+    with suppress(OSError):
+        CLEAR.write_text("5")
 
 
 def peak_memory_mb(device: str) -> float:

@@ -5,35 +5,21 @@ a tenth of each step of a small model.
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-class SGD:
-    """Stochastic gradient descent with momentum: `torch.optim.SGD(parameters, lr, momentum)`, fused."""
+class Optimiser:
+    """Parameters, and what is remembered of each from step to step: `state`, by name a tensor per parameter."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.0) -> None:
-        self.parameters, self.lr, self.momentum = list(parameters), lr, momentum
-        # The first step's "velocity = gradient" is that of every step from zero.
-        self.state = {"velocity": [torch.zeros_like(p) for p in self.parameters] if momentum else []}
+    def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float) -> None:
+        self.parameters, self.lr = list(parameters), lr
+        self.state: dict[str, list[Tensor]] = {}
 
     def step(self) -> None:
         """Change the parameters by their gradients, which all must have."""
-        with torch.no_grad():
-            torch._fused_sgd_(
-                self.parameters,
-                [p.grad for p in self.parameters],
-                self.state["velocity"],
-                weight_decay=0.0,
-                momentum=self.momentum,
-                lr=self.lr,
-                dampening=0.0,
-                nesterov=False,
-                maximize=False,
-                is_first_step=False,
-            )
+        raise NotImplementedError
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -50,39 +36,69 @@ class SGD:
             for tensor, saved in zip(tensors, state[name], strict=True):
                 tensor.copy_(saved)
 
+    def _zeros(self) -> list[Tensor]:
+        return [torch.zeros_like(parameter) for parameter in self.parameters]
 
-class Adam(SGD):
+
+class SGD(Optimiser):
+    """Stochastic gradient descent with momentum: `torch.optim.SGD(parameters, lr, momentum)`, fused."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.0) -> None:
+        super().__init__(parameters, lr=lr)
+        self.momentum = momentum
+        # The first step's "velocity = gradient" is that of every step from zero.
+        self.state["velocity"] = self._zeros() if momentum else []
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the parameters by their gradients, which all must have."""
+        torch._fused_sgd_(
+            self.parameters,
+            [p.grad for p in self.parameters],
+            self.state["velocity"],
+            weight_decay=0.0,
+            momentum=self.momentum,
+            lr=self.lr,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            is_first_step=False,
+        )
+
+
+class Adam(Optimiser):
     """Adam (Kingma & Ba 2015): `torch.optim.Adam(parameters, lr, weight_decay=weight_decay)`, fused."""
 
     update = staticmethod(torch._fused_adam_)
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float = 0.0) -> None:
-        self.parameters, self.lr, self.weight_decay = list(parameters), lr, weight_decay
-        self.state = {
+        super().__init__(parameters, lr=lr)
+        self.weight_decay = weight_decay
+        self.state |= {
             "steps": [torch.zeros((), device=p.device) for p in self.parameters],
-            "mean": [torch.zeros_like(p) for p in self.parameters],
-            "square": [torch.zeros_like(p) for p in self.parameters],
+            "mean": self._zeros(),
+            "square": self._zeros(),
         }
 
+    @torch.no_grad()
     def step(self) -> None:
         """Change the parameters by their gradients, which all must have."""
-        with torch.no_grad():
-            torch._foreach_add_(self.state["steps"], 1)
-            self.update(
-                self.parameters,
-                [p.grad for p in self.parameters],
-                self.state["mean"],
-                self.state["square"],
-                [],
-                self.state["steps"],
-                lr=self.lr,
-                beta1=0.9,
-                beta2=0.999,
-                weight_decay=self.weight_decay,
-                eps=1e-8,
-                amsgrad=False,
-                maximize=False,
-            )
+        torch._foreach_add_(self.state["steps"], 1)
+        self.update(
+            self.parameters,
+            [p.grad for p in self.parameters],
+            self.state["mean"],
+            self.state["square"],
+            [],
+            self.state["steps"],
+            lr=self.lr,
+            beta1=0.9,
+            beta2=0.999,
+            weight_decay=self.weight_decay,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 class AdamW(Adam):
@@ -94,4 +110,4 @@ class AdamW(Adam):
         super().__init__(parameters, lr=lr, weight_decay=weight_decay)
 
 
-OPTIMISERS: dict[str, Any] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+OPTIMISERS: dict[str, type[Optimiser]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}

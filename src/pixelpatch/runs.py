@@ -35,9 +35,8 @@ class Run:
         """`seed0.checkpoint` beside `seed0.json`."""
         return self.record.with_suffix(".checkpoint")
 
-    @property
-    def lock(self) -> Lock:
-        """That of `seed0.lock` beside `seed0.json`."""
+    def new_lock(self) -> Lock:
+        """The lock on the run, not taken yet: `seed0.lock` beside `seed0.json`."""
         return Lock(self.record.with_suffix(".lock"))
 
     def say(self, text: str) -> None:
@@ -55,29 +54,29 @@ class Run:
         same = record["provenance"]["source"] == source_digest()
         advice = "" if same else ", made by another version of the training code: delete it to have it made anew"
         self.say(f"{self.record} is there already{advice}")
-        lock = self.lock
+        lock = self.new_lock()
         if (self.checkpoint.exists() or lock.path.exists()) and lock.take(wait=False):
             self._tidy()  # after a process that was killed just before it would have done so
             lock.release()
         return True
 
-    def complete(self, mnist: dict[str, Tensor], *, device: str, threads: int, wait: bool, again: bool) -> bool:
+    def complete(self, mnist: dict[str, Tensor], *, device: str, threads: int, wait: bool) -> bool:
         """Train, from the last finished epoch of an attempt that was stopped, and write the record.
 
         A run that another process works on is left alone, and the answer False, unless `wait` says to wait for it.
-        A record that was made meanwhile is kept; `again` makes one anew if there was no waiting. `device` is a name as
-        PyTorch has it. Raises Diverged as `train` does, and UserError where a file cannot be written.
+        A record of this very run, made by this very code, is kept. `device` is a name as PyTorch has it. Raises
+        Diverged as `train` does, and UserError where a file cannot be written.
         """
-        lock, waited = self.lock, False
+        lock = self.new_lock()
         if not lock.take(wait=False):
             if not wait:
                 self.say(f"{lock.owner()} works on it; it is left for the end")
                 return False
             self.say(f"waiting for {lock.owner()}, which works on it")
-            waited = lock.take(wait=True)
+            lock.take(wait=True)
         try:
-            if (waited or not again) and self._made_meanwhile():
-                self.say(f"{self.record} was made meanwhile")
+            if self._made():
+                self.say(f"{self.record} is there already; delete it to have it made anew")
             else:
                 remove_temporaries(self.record)
                 remove_temporaries(self.checkpoint)
@@ -106,7 +105,7 @@ class Run:
         scores = ", ".join(f"{key} {value:.4g}" for key, value in result["metrics"].items() if key.startswith("test/"))
         self.say(f"{scores}, {result['timing']['seconds']:.0f} s → {self.record}")
 
-    def _made_meanwhile(self) -> bool:
+    def _made(self) -> bool:
         """Whether there is a valid record of this very run, made by this very code."""
         try:
             record = read_record(self.record)

@@ -5,6 +5,7 @@
 
 import copy
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -123,8 +124,8 @@ def selected_seeds(config: Json, name: str) -> list[int]:
     """
     seeds = config.get("seeds", config["presets"][config["preset"]]["seeds"])
     if seeds == "recorded":
-        records = Path(config["results"], config["preset"], "runs", name).glob("seed*.json")
-        return sorted(int(path.stem.removeprefix("seed")) for path in records)
+        files = Path(config["results"], config["preset"], "runs", name).glob("seed*.json")
+        return sorted(int(found[1]) for file in files if (found := re.fullmatch(r"seed(0|[1-9]\d*)\.json", file.name)))
     if isinstance(seeds, int):
         return list(range(seeds))
     return [int(seed) for seed in (seeds.split(",") if isinstance(seeds, str) else seeds)]

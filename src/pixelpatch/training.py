@@ -20,7 +20,7 @@ from pixelpatch.errors import UserError
 from pixelpatch.graphs import GraphedStep, Step
 from pixelpatch.memory import keep_freed_memory, peak_memory_mb, reset_peak
 from pixelpatch.models import build_model, kernels
-from pixelpatch.optimisers import OPTIMISERS, SGD
+from pixelpatch.optimisers import OPTIMISERS, Optimiser
 from pixelpatch.progress import Progress
 from pixelpatch.source import source_digest
 
@@ -108,7 +108,7 @@ def set_up(training: dict[str, Any], seed: int, *, device: str, threads: int) ->
     on_gpu = device.startswith("cuda")
     if on_gpu:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats bit for bit only with this
-        torch.cuda.set_device(device)
+        torch.cuda.set_device(torch.device(device).index or 0)
     tf32 = on_gpu and training.get("precision") == "tf32"
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32  # of convolutions, PyTorch's default is True
@@ -141,7 +141,7 @@ def processor() -> str:
     return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def training_step(model: nn.Module, optimiser: SGD, training: dict[str, Any]) -> Step:
+def training_step(model: nn.Module, optimiser: Optimiser, training: dict[str, Any]) -> Step:
     """A function that takes one step of training on a batch and returns its loss."""
 
     def step(inputs: tuple[Tensor, ...], targets: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ def training_step(model: nn.Module, optimiser: SGD, training: dict[str, Any]) ->
     return GraphedStep(step) if next(model.parameters()).is_cuda else step
 
 
-def build_optimiser(model: nn.Module, training: dict[str, Any]) -> SGD:
+def build_optimiser(model: nn.Module, training: dict[str, Any]) -> Optimiser:
     """The optimiser of a spec's `training` block; what the block does not set stays at PyTorch's default."""
     options = {key: training[key] for key in ("momentum", "weight_decay") if key in training}
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -5,7 +5,8 @@ rule train:
     input:
         mnist=training_data,
     output:
-        f"{RESULTS}/runs/{{experiment}}/seed{{seed}}.json",
+        # A record that is there and right is kept, also where Snakemake was killed before it saw it.
+        update(f"{RESULTS}/runs/{{experiment}}/seed{{seed}}.json"),
     log:
         f"logs/{STUDY['preset']}/train/{{experiment}}/seed{{seed}}.log",
     priority: lambda wildcards: EXPERIMENTS[wildcards.experiment]["resources"]["minutes"]  # long runs first

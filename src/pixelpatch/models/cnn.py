@@ -16,8 +16,9 @@ class PooledConv(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` [B, in, H, W], H and W even → [B, out, H/2 − 1, W/2 − 1]."""
-        if kernels.usable(x, self.conv.weight):
+        """`x` [B, in, H, W] → [B, out, (H − 2)/2, (W − 2)/2], rounded down."""
+        fits = x.shape[1] == kernels.CHANNELS and self.conv.out_channels % 16 == x.shape[2] % 2 == x.shape[3] % 2 == 0
+        if fits and kernels.usable(x):
             return kernels.pooled_conv(x, self.conv.weight, self.conv.bias)
         return F.max_pool2d(self.conv(x.relu()), 2).relu()
 

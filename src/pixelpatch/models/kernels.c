@@ -18,6 +18,7 @@
 
 typedef float vec __attribute__((vector_size(4 * W), aligned(4), may_alias));
 typedef int32_t ints __attribute__((vector_size(4 * W), aligned(4), may_alias));
+typedef uint8_t bytes __attribute__((vector_size(W), aligned(1), may_alias));
 typedef uint32_t words __attribute__((vector_size(4 * W), aligned(4), may_alias));
 
 static const ints LANE = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -354,24 +355,25 @@ int attention_gradient(float *dq, float *dk, float *dv, const float *d_out, cons
 
 enum { NONE = 4 };
 
-/* The largest of each 2×2 block of x [B, 2H, 2W', C], channels last, or 0 if that is more; and which one it is, 0 to 3,
-   or NONE. */
+/* The largest of each 2×2 block of x [B, 2H, 2W', C], channels last, C a multiple of 16, or 0 if that is more; and
+   which one it is, 0 to 3, or NONE. */
 int pool(float *to, uint8_t *which, const float *x, long first, long last, long height, long width, long channels) {
     for (long row = first * height; row < last * height; row++)
         for (long column = 0; column < width; column++) {
             const float *const corner = x + (4 * row * width + 2 * column) * channels;
             const long at = (row * width + column) * channels, down = 2 * width * channels;
             const float *const of[4] = {corner, corner + channels, corner + down, corner + down + channels};
-            for (long c = 0; c < channels; c++) {
-                float best = 0;
-                uint8_t index = NONE;
-                for (int i = 0; i < 4; i++) {
-                    const int more = !(of[i][c] <= best) & (best == best); /* NaN is, and stays */
-                    index = more ? i : index;
-                    best = more ? of[i][c] : best;
+            for (long c = 0; c < channels; c += W) {
+                vec best = {0};
+                ints index = NONE + (ints){0};
+                UNROLL for (int i = 0; i < 4; i++) {
+                    const vec x = load(of[i] + c);
+                    const ints more = ~(x <= best) & (best == best); /* NaN is, and stays */
+                    best = (vec)(((ints)x & more) | ((ints)best & ~more));
+                    index = ((i + (ints){0}) & more) | (index & ~more);
                 }
-                to[at + c] = best;
-                which[at + c] = index;
+                store(to + at + c, best);
+                *(bytes *)(which + at + c) = __builtin_convertvector(index, bytes);
             }
         }
     return 0;

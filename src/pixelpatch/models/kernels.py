@@ -14,9 +14,12 @@ import ctypes
 import hashlib
 import math
 import os
+import shlex
 import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 NHWC = torch.channels_last
 FEATURES = 16  # of an attention head, the only number that the kernel is written for
+CHANNELS = 32  # into a pooled convolution, likewise
 
 
 class _Dropout(ctypes.Structure):
@@ -47,24 +51,28 @@ class _Attention(ctypes.Structure):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled functions; None where they cannot be compiled."""
-    compiler = os.environ.get("CC", "cc")
+    """The compiled functions; None, and why on stderr, where they cannot be compiled."""
     try:
+        compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
         # What the compiler is, and what this machine's processor can do: a shared home serves other machines too.
-        target = subprocess.run(
-            [compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull], capture_output=True, check=True, timeout=60
-        ).stdout
+        target = _run([*compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
         key = hashlib.sha256(repr((target, FLAGS)).encode() + SOURCE.read_bytes()).hexdigest()
         path = _cache() / f"{key}.so"
-        if not path.exists():
-            handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".so")
-            os.close(handle)
-            command = [compiler, *FLAGS, "-o", temporary, str(SOURCE), "-lm"]
-            subprocess.run(command, capture_output=True, check=True, timeout=600)
-            os.replace(temporary, path)
+        with suppress(OSError):  # not there yet, or damaged
+            return ctypes.CDLL(str(path))
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            _run([*compiler, *FLAGS, "-o", str(made), str(SOURCE), "-lm"])
+            os.replace(made, path)
         return ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").strip().splitlines()
+        print(f"training without compiled operations, which is slower on a CPU: {said[0]}", file=sys.stderr)
         return None
+
+
+def _run(command: list[str]) -> bytes:
+    return subprocess.run(command, capture_output=True, check=True, timeout=600).stdout
 
 
 def _cache() -> Path:
@@ -81,7 +89,8 @@ def _cache() -> Path:
 
 def usable(*tensors: Tensor) -> bool:
     """Whether the functions of this module take these tensors: float32 on a CPU, with a compiler there."""
-    return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors) and library() is not None
+    plain = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+    return plain and not torch.is_autocast_enabled("cpu") and library() is not None
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, *, heads: int, dropout_p: float = 0.0, causal: bool = False) -> Tensor:
@@ -122,7 +131,8 @@ def draw(p: float) -> _Dropout:
 class _AttentionFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool, mask: _Dropout) -> Tensor:
-        q, k, v = (t if t.stride(2) == 1 else t.contiguous() for t in (q, k, v))
+        # Rows may lie anywhere, but each somewhere of its own: their gradients are laid out the same.
+        q, k, v = (t if t.stride(2) == 1 and 0 not in t.stride() else t.contiguous() for t in (q, k, v))
         ctx.shape = _Attention(
             heads, q.shape[1], k.shape[1], *(t.stride(i) for i in (1, 0) for t in (q, k, v)), causal, mask
         )
@@ -164,11 +174,11 @@ class _PooledConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         x, weight = x.relu().contiguous(memory_format=NHWC), weight.contiguous(memory_format=NHWC)
-        y = F.conv2d(x, weight, bias).contiguous(memory_format=NHWC)
-        count, channels, height, width = len(y), y.shape[1], y.shape[2] // 2, y.shape[3] // 2
+        count, channels, height, width = len(x), len(weight), x.shape[2] // 2 - 1, x.shape[3] // 2 - 1
         out = torch.empty(count, channels, height, width, memory_format=NHWC)
         which = torch.empty(count, height, width, channels, dtype=torch.uint8)
         ctx.shape = [ctypes.c_long(size) for size in (height, width, channels)]
+        y = F.conv2d(x, weight, bias).contiguous(memory_format=NHWC)
         _call("pool", count, out, which, y, after=ctx.shape)
         ctx.save_for_backward(x, weight, which)
         return out
