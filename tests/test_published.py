@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -52,3 +53,9 @@ def test_tables_are_those_of_the_records(rebuilt: Path) -> None:
 def test_the_readme_s_tables_are_the_published_ones(table: str) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert (ROOT / "results" / table).read_text(encoding="utf-8") in text
+
+
+def test_every_system_trains_in_four_gigabytes_at_its_documented_batch_size() -> None:
+    published = pd.read_csv(ROOT / "results/benchmark/training.csv").set_index("system")["peak_memory_mb"].dropna()
+    assert {"pit", "blog_cnn", "blog_vit", "seq2seq_2x2", "vit16_tiny", "vit4_assignment"} == set(published.index)
+    assert published.max() < 4000
