@@ -2,6 +2,8 @@
 
 import copy
 import io
+import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from pixelpatch import training
 from pixelpatch.checkpoint import State
 from pixelpatch.errors import UserError
 from pixelpatch.progress import Progress
+from pixelpatch.stopping import SIGNALS, Stop, Stopped
 from pixelpatch.training import Diverged, train
 
 KEY = {"run": "small seed 0", "spec": {"rate": 0.1}, "seed": 0}
@@ -82,6 +85,61 @@ def test_a_run_killed_twice_ends_as_one_that_was_not(
     assert comparable(parts) == comparable(whole)
     assert parts["provenance"] == {"interruptions": [1, 3]}
     assert train(spec, 3, digits, checkpoint=path)["provenance"] == {"interruptions": [1, 3, 4]}
+
+
+@pytest.mark.parametrize("name", list(specs()))
+def test_a_run_stopped_in_the_middle_of_epochs_ends_as_one_that_was_not(
+    digits: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Stopped at any step, the last of an epoch too, or killed after a save there."""
+    spec, path = specs()[name], tmp_path / "seed3.checkpoint"
+    whole = train(spec, 3, digits)
+    rng, stops = random.Random(name), []
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)  # a state after every step
+    for _ in range(200):
+        stop = Stop()
+        monkeypatch.setattr(
+            Progress, "step", lambda *_, stop=stop: setattr(stop, "number", rng.choice([None, *SIGNALS]))
+        )
+        try:
+            parts = train(spec, 3, digits, checkpoint=path, stop=stop, name="run")
+            break
+        except Stopped as stopped:
+            stops.append(str(stopped))
+        torch.rand(17)
+    assert comparable(parts) == comparable(whole)
+    assert len(parts["provenance"]["interruptions"]) == len(stops) > 2
+    where = r"run: stopped by SIG(TERM|USR1) (at epoch \d, step \d of \d|after epoch \d of 4)"
+    assert all(re.fullmatch(where, said) for said in stops)
+    assert parts["timing"]["train_seconds"] == pytest.approx(sum(parts["timing"]["epoch_seconds"]))
+    assert len(parts["timing"]["epoch_seconds"]) == 4
+
+
+def test_a_long_epoch_is_saved_within(
+    digits: dict[str, Tensor], tmp_path: Path, kill: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, path = specs()["blog_cnn"], tmp_path / "x.checkpoint"
+    whole = train(spec, 0, digits)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    kill(2)
+    with pytest.raises(Killed):
+        train(spec, 0, digits, checkpoint=path)
+    kill(None)
+    assert len(saved(path)["losses"]) == 1
+    assert saved(path)["losses_seconds"] > 0
+    parts = train(spec, 0, digits, checkpoint=path)
+    assert comparable(parts) == comparable(whole)
+
+
+def test_results_are_followed_once_they_are_safe(digits: dict[str, Tensor], tmp_path: Path) -> None:
+    spec, path, seen = specs()["vit4_assignment"], tmp_path / "x.checkpoint", []
+
+    def follow(epoch: int, results: dict[str, float]) -> None:
+        assert len(saved(path)["epoch_seconds"]) == epoch
+        seen.append(results)
+
+    result = train(spec, 0, digits, checkpoint=path, follow=follow)
+    assert {metric: [results[metric] for results in seen] for metric in seen[0]} == result["curve"]
 
 
 def test_times_are_sums_over_the_parts_that_count(
@@ -241,7 +299,7 @@ def test_any_changed_byte_is_noticed(
     changed = bytearray(content)
     changed[position] ^= data.draw(st.integers(1, 255))
     said = refused(tmp_path / "x.checkpoint", bytes(changed), capsys)
-    assert said in ("is torn or damaged", "is not of format 1")
+    assert said in ("is torn or damaged", "is not of format 2")
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -251,7 +309,7 @@ def test_a_torn_or_longer_file_is_noticed(
 ) -> None:
     length = data.draw(st.integers(0, len(content) - 1) | st.integers(0, 300))
     other = data.draw(st.sampled_from([content[:length], content + content[:length] + b"\0"]))
-    assert refused(tmp_path / "x.checkpoint", other, capsys) in ("is torn or damaged", "is not of format 1")
+    assert refused(tmp_path / "x.checkpoint", other, capsys) in ("is torn or damaged", "is not of format 2")
 
 
 @pytest.mark.parametrize(
@@ -275,8 +333,8 @@ def test_other_formats_and_other_files(
     path = tmp_path / "x.checkpoint"
     assert refused(path, b"", capsys) == "is torn or damaged"
     assert refused(path, b"\x80\x02}q\x00.", capsys) == "is torn or damaged"
-    monkeypatch.setattr(module, "FORMAT", 2)
-    assert refused(path, content, capsys) == "is not of format 2"
+    monkeypatch.setattr(module, "FORMAT", 3)
+    assert refused(path, content, capsys) == "is not of format 3"
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,19 +19,21 @@ import sys, time
 from pathlib import Path
 from pixelpatch.lock import Lock
 lock = Lock(Path(sys.argv[1]))
-assert lock.take(wait=True)
+while not lock.take():
+    time.sleep(0.01)
 print("taken", flush=True)
 sys.stdin.readline()
 lock.release()
 """
 COUNT = """
-import sys, random, time
+import random, sys, time
 from pathlib import Path
 from pixelpatch.lock import Lock
 counter = Path(sys.argv[2])
 for _ in range(200):
     lock = Lock(Path(sys.argv[1]))
-    assert lock.take(wait=random.random() < 0.5) or lock.take(wait=True)
+    while not lock.take():
+        time.sleep(random.uniform(0, 0.0005))
     value = int(counter.read_text())
     if random.random() < 0.1:
         time.sleep(0.0005)
@@ -54,12 +56,12 @@ def test_one_holder_at_a_time_who_is_named(path: Path) -> None:
     with start(HOLD, path) as holder:
         assert holder.stdout.readline() == "taken\n"
         lock = Lock(path)
-        assert not lock.take(wait=False)
+        assert not lock.take()
         assert lock.owner() == f"process {holder.pid} on {os.uname().nodename}"
         holder.communicate("\n")
     assert not path.exists()
-    assert lock.take(wait=False)
-    assert not Lock(path).take(wait=False)
+    assert lock.take()
+    assert not Lock(path).take()
     assert lock.owner() == f"process {os.getpid()} on {os.uname().nodename}"
     lock.release()
     lock.release()  # once more does nothing
@@ -73,7 +75,7 @@ def test_a_killed_holder_has_it_no_longer(path: Path) -> None:
         holder.wait()
     assert path.exists()
     lock = Lock(path)
-    assert lock.take(wait=False)
+    assert lock.take()
     assert lock.owner().startswith(f"process {os.getpid()} on ")
     lock.release()
     assert not path.exists()
@@ -93,7 +95,7 @@ def test_waiting_ends_when_the_holder_does(path: Path) -> None:
 
 
 def test_many_processes_never_hold_it_together(path: Path, tmp_path: Path) -> None:
-    """Each removes the file as it releases: whoever waited on the removed one must not believe to have the lock."""
+    """Each removes the file as it releases: whoever opened the removed one must not believe to have the lock."""
     counter = tmp_path / "counter"
     counter.write_text("0")
     processes = [start(COUNT, path, counter) for _ in range(4)]
@@ -111,18 +113,18 @@ def test_a_file_system_without_locks_is_said_so(path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(fcntl, "flock", fail)
     with pytest.raises(UserError, match=r"seed0\.lock cannot be locked: its file system has no locks \(.*\); without"):
-        Lock(path).take(wait=False)
+        Lock(path).take()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"seed0\.lock cannot be written: Not a directory\.|File exists\."):
-        Lock(tmp_path / "file" / "seed0.lock").take(wait=False)
+        Lock(tmp_path / "file" / "seed0.lock").take()
 
 
 def test_a_lock_whose_folder_is_gone_is_released_all_the_same(path: Path) -> None:
     lock = Lock(path)
-    assert lock.take(wait=False)
+    assert lock.take()
     path.unlink()
     path.parent.rmdir()
     lock.release()

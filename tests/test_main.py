@@ -48,7 +48,7 @@ SPEC = {
         "epochs": 2,
         "softmax_before_loss": False,
     },
-    "evaluation": {"batch": 100, "shuffled": False, "checkpoint": "last"},
+    "evaluation": {"batch": 100, "order": "stored", "checkpoint": "last"},
 }
 HERE = ("--data", "x", "--device", "cpu")
 Run = Callable[..., tuple[int, str]]
@@ -370,9 +370,9 @@ def test_a_run_that_diverges_does_not_stop_the_others(run: Run, mnist: list[Path
         (
             "evaluation",
             {},
-            "evaluation.batch is missing. evaluation.shuffled is missing. evaluation.checkpoint is missing.",
+            "evaluation.batch is missing. evaluation.order is missing. evaluation.checkpoint is missing.",
         ),
-        ("evaluation", 5, "evaluation is 5; it must have the keys batch shuffled checkpoint."),
+        ("evaluation", 5, "evaluation is 5; it must have the keys batch order checkpoint."),
         (
             "data.limit",
             5,

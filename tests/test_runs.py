@@ -25,6 +25,7 @@ from pixelpatch.lock import Lock
 from pixelpatch.record import read_record, write_record
 from pixelpatch.runs import Run
 from pixelpatch.source import source_digest
+from pixelpatch.stopping import SIGNALS, Stop
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -209,6 +210,34 @@ def test_the_program_itself_goes_on(mnist: Path, tmp_path: Path) -> None:
     assert len(read_record(record)["timing"]["epoch_seconds"]) == 8
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_from_the_very_step(
+    processes: multiprocessing.context.ForkServerContext, mnist: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    log, record = tmp_path / "log", tmp_path / "seed5.json"
+    arguments = single("grids", record, mnist)
+    process = processes.Process(target=live, args=(arguments, str(log)))
+    process.start()
+    wait_for("epoch 2/8", log, process)
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == 128 + number
+    said = log.read_text().splitlines()[-1]
+    place = re.fullmatch(
+        rf"grids seed 5: stopped by {number.name} (at epoch (\d), step (\d) of 4|after epoch (\d) of 8); "
+        "the same command goes on from there.",
+        said,
+    )
+    assert place, said
+    again = processes.Process(target=live, args=(arguments, str(log)))
+    again.start()
+    again.join()
+    assert again.exitcode == 0, log.read_text()
+    epoch, step = (int(place[2]) - 1, f", step {place[3]} of the next") if place[2] else (int(place[4]), "")
+    assert f"going on after epoch {epoch}{step}\n" in log.read_text()
+    assert read_record(record)["provenance"]["interruptions"] == [epoch]
+
+
 # Two at a time
 
 
@@ -246,14 +275,28 @@ def wait_for(text: str, log: Path, process: BaseProcess) -> None:
 
 def keep(record: str, arguments: list[str] | None, taken: Any, let_go: Any) -> None:
     lock = Lock(Path(record).with_suffix(".lock"))
-    assert lock.take(wait=False)
+    assert lock.take()
     taken.set()
     let_go.wait()
     if arguments:  # as the holder of the lock
-        Lock.take = lambda self, *, wait: True
+        Lock.take = lambda self: True
         Lock.release = lambda self: None
         main(arguments)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_one_that_waits_can_be_stopped(
+    processes: multiprocessing.context.ForkServerContext, held: Any, mnist: Path, tmp_path: Path
+) -> None:
+    log, record = tmp_path / "log", tmp_path / "seed5.json"
+    held(record, makes=False)
+    process = processes.Process(target=live, args=(single("cnn", record, mnist), str(log)))
+    process.start()
+    wait_for("waiting for", log, process)
+    process.terminate()
+    process.join(20)
+    assert process.exitcode == 128 + signal.SIGTERM
+    assert "cnn seed 5: stopped by SIGTERM while it waited for process" in log.read_text()
 
 
 @pytest.mark.parametrize("makes", [True, False])
@@ -323,5 +366,5 @@ def test_a_record_of_anything_else_is_not_taken_for_the_run_s(
     monkeypatch.setattr(Run, "_train", lambda self, *_, **__: trained.append(self))
     _, let_go = held(record, makes=False)
     threading.Timer(0.3, let_go).start()
-    assert run.complete({}, device="cpu", threads=1, wait=True)
+    assert run.complete({}, device="cpu", threads=1, wait=True, stop=Stop())
     assert trained == [run]

@@ -4,7 +4,7 @@ import copy
 import inspect
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -646,7 +646,7 @@ def test_the_schema_knows_exactly_the_options_of_each_model(name: str) -> None:
     form = SCHEMA["$defs"][name]
     assert set(form["properties"]) - {"name"} == set(options)
     assert set(form["required"]) == {key for key, p in options.items() if p.default is inspect.Parameter.empty}
-    types = {"integer": int, "number": float, "boolean": bool, "string": str}
+    types = {"integer": int, "number": float, "boolean": bool, "string": str, "array": Sequence[int]}
     for key, parameter in options.items():
         kind = referred(form["properties"][key])
         kind = types[kind["type"]] if "type" in kind else type(kind["enum"][0])

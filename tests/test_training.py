@@ -244,7 +244,7 @@ def test_evaluation_order_matters_only_where_attention_mixes_the_batch(digits: d
         model = build_model(spec["model"], image=28)
         losses = []
         for seed in (0, 1):
-            shuffled = spec | {"evaluation": {"batch": 16, "shuffled": True, "checkpoint": "last"}}
+            shuffled = spec | {"evaluation": {"batch": 16, "order": "shuffled", "checkpoint": "last"}}
             scores, (predictions, labels) = evaluate(model, task, "test", shuffled, torch.Generator().manual_seed(seed))
             assert torch.equal(labels, task.splits["test"].labels)
             assert scores["correct"] == int((predictions == labels).sum())
@@ -281,7 +281,7 @@ def test_progress_after_a_restart_counts_what_is_left(
     """Ten epochs of a second each, eight of them done before; evaluation takes another second of each."""
     now = [0.0]
     monkeypatch.setattr("pixelpatch.progress.time.perf_counter", lambda: now[0])
-    progress = Progress("pit seed 0", epochs=10, steps=4, images=100, finished=8)
+    progress = Progress("pit seed 0", epochs=10, steps=4, images=100, finished=32)
     for epoch, left in ((9, "0:02 left"), (10, "0:00 left")):
         for step in range(1, 5):
             now[0] += 0.25

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pixelpatch.checks import image_side, instead, key_problems, spec_problems
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_text, readable_json, write_atomically
+from pixelpatch.stopping import Stop, Stopped
 from pixelpatch.study import read_study, resolve
 
 if TYPE_CHECKING:
@@ -21,13 +22,19 @@ TABLES = ("claims", "comparisons", "accuracy", "equivalence")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 0, or 1 after a sentence on stderr about what was wrong."""
+    """Run one verb; returns the exit status: 0, or 1 after a sentence on stderr about what was wrong.
+
+    Stopped by a signal, a training returns 128 and its number, as a shell says it.
+    """
     options = build_parser().parse_args(arguments)
     try:
         options.verb(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Stopped as stopped:
+        print(f"{stopped}; the same command goes on from there.", file=sys.stderr)
+        return 128 + stopped.number
     except KeyboardInterrupt:
         print("error: interrupted; what was finished is kept.", file=sys.stderr)
         return 130
@@ -56,12 +63,12 @@ def study(options: argparse.Namespace) -> None:
 def train(options: argparse.Namespace) -> None:
     """Train one experiment from one seed, or all runs of a study that have no record yet, and write the records.
 
-    What was stopped goes on after its last finished epoch.
+    What was stopped goes on from there: SIGTERM and SIGUSR1 have the run save its state and stop.
     """
     from pixelpatch.data import load_mnist
     from pixelpatch.training import Diverged
 
-    device, single = _device(options.device), options.study is None
+    device, single, stop = _device(options.device), options.study is None, Stop().listen()
     runs, failures = [], []
     for run in _runs(options):
         try:
@@ -76,7 +83,7 @@ def train(options: argparse.Namespace) -> None:
         left = []
         for run in runs:
             try:
-                if not run.complete(mnist, device=device, threads=options.threads, wait=wait):
+                if not run.complete(mnist, device=device, threads=options.threads, wait=wait, stop=stop):
                     left.append(run)
             except Diverged as error:
                 failures.append(f"{run.name}: {error}")

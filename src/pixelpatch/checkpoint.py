@@ -1,4 +1,4 @@
-"""A run's whole state between two epochs, in one file that is right or is recognised as not.
+"""A run's whole state between two steps, in one file that is right or is recognised as not.
 
 The file is a line with the format and the SHA-256 of all that follows; a line of JSON that says which run it is of, and
 what the bits of that run depend on; and the state as PyTorch saves it.
@@ -21,7 +21,7 @@ from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json, write_atomically
 from pixelpatch.optimisers import Optimiser
 
-FORMAT = 1
+FORMAT = 2
 KIND = "pixelpatch checkpoint"
 
 
@@ -35,6 +35,9 @@ class State:
     curve: dict[str, list[float]] = field(default_factory=dict)  # by metric, a value per epoch
     best: tuple[int, dict[str, Tensor]] | None = None  # the epoch of the best validation accuracy, and its weights
     epoch_seconds: list[float] = field(default_factory=list)  # of training alone
+    epoch_began: Tensor | None = None  # the state of `rng` before the epoch that is not finished
+    losses: Tensor | None = None  # of that epoch's steps so far
+    losses_seconds: float = 0.0  # that these took
     seconds: float = 0.0  # of everything so far
     peak_memory_mb: float = 0.0
     interruptions: list[int] = field(default_factory=list)  # how many epochs were finished, at each restart
@@ -54,6 +57,7 @@ class State:
     def load(self, path: Path, key: dict[str, Any]) -> None:
         """Go on from the checkpoint in `path`, and note the interruption there, if it is of the run of `key`.
 
+        In the middle of an epoch `rng` is as it was at its start, for its order to be drawn again.
         Any other file there (of another run, torn, damaged, of another format) is named on stderr, with what is wrong.
         """
         saved = _read(path, key)
@@ -67,15 +71,18 @@ class State:
         torch.set_rng_state(saved["cpu"])
         if self.rng.device.type == "cuda":
             torch.cuda.set_rng_state(saved["cuda"], self.rng.device)
+        self.epoch_began = saved["rng"]
         self.interruptions.append(self.epoch)
         self.save(path, key)
-        print(f"{path}: going on after epoch {self.epoch}", file=sys.stderr)
+        step = "" if self.losses is None else f", step {len(self.losses)} of the next"
+        print(f"{path}: going on after epoch {self.epoch}{step}", file=sys.stderr)
 
     def _weights(self) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
 
     def _generators(self) -> dict[str, Tensor]:
-        states = {"rng": self.rng.get_state(), "cpu": torch.get_rng_state()}
+        rng = self.rng.get_state() if self.losses is None else self.epoch_began
+        states = {"rng": rng, "cpu": torch.get_rng_state()}
         if self.rng.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.rng.device)
         return states
@@ -83,7 +90,7 @@ class State:
 
 def _values() -> list[str]:
     """The fields of a State that a file takes as they are."""
-    return [part.name for part in fields(State) if part.name not in ("model", "optimiser", "rng")]
+    return [part.name for part in fields(State) if part.name not in ("model", "optimiser", "rng", "epoch_began")]
 
 
 def _read(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:

@@ -21,9 +21,17 @@ KEYS = {
     "data.limit": "train? validation? test?",
     "training": "optimiser learning_rate momentum? weight_decay? "
     "batch microbatch? drop_last epochs softmax_before_loss precision?",
-    "evaluation": "batch shuffled checkpoint",
+    "evaluation": "batch order checkpoint",
 }
-PRECISIONS = ("float32", "tf32", "bfloat16")
+CHOICES = {  # for those settings that code compares with one value and takes anything else for the other
+    "model.norm": ("pre", "post"),
+    "model.positions": ("learned", "sincos"),
+    "model.attend_over": ("batch", "patches"),
+    "training.precision": ("float32", "tf32", "bfloat16"),
+    "evaluation.order": ("stored", "shuffled", "by_class"),
+    "evaluation.checkpoint": ("best_validation", "last"),
+    "data.validation.split_by": ("sklearn", "torch"),
+}
 
 
 def heads_divide_width(*, heads: int, width: int) -> list[str]:
@@ -90,6 +98,13 @@ def split_sizes(data: Spec) -> dict[str, int]:
 def spec_problems(spec: Spec) -> Iterator[str]:
     """Every sentence about settings of a spec that do not fit together; its keys are in order (`key_problems`)."""
     data, model, training = spec["data"], spec["model"], spec["training"]
+    for path, known in CHOICES.items():
+        *blocks, key = path.split(".")
+        block = spec
+        for name in blocks:
+            block = block.get(name, {})
+        if (chosen := block.get(key, known[0])) not in known:
+            yield f"{path} is {chosen!r}{instead(chosen, known)}"
     for problem in model_problems(model, image_side(data)):
         yield f"model.{problem}"
     if ("grids" in data) != (model["name"] == "grid_reader"):
@@ -112,8 +127,6 @@ def spec_problems(spec: Spec) -> Iterator[str]:
         yield "evaluation.checkpoint is best_validation, but data.validation is missing; add it, or choose last."
     if "momentum" in training and training["optimiser"] != "sgd":
         yield f"training.momentum is for sgd; leave it out with {training['optimiser']}."
-    if (precision := training.get("precision", "float32")) not in PRECISIONS:
-        yield f"training.precision is {precision!r}{instead(precision, PRECISIONS)}"
     if "microbatch" in training and model.get("attend_over") == "batch":
         yield "training.microbatch would change what attend_over batch computes; leave it out."
     trained = min(sizes["train"], data.get("limit", {}).get("train", sizes["train"]))

@@ -19,8 +19,8 @@ class Lock:
         self.path = path
         self._file: int | None = None
 
-    def take(self, *, wait: bool) -> bool:
-        """Take the lock; False where another process has it, unless `wait` says to wait until it is free.
+    def take(self) -> bool:
+        """Take the lock; False where another process has it.
 
         Raises UserError where the file cannot be written or its file system has no locks.
         """
@@ -29,7 +29,7 @@ class Lock:
             while True:
                 file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
                 try:
-                    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if self._is(file):
                         os.truncate(file, 0)
                         os.write(file, f"process {os.getpid()} on {platform.node()}".encode())
@@ -52,7 +52,7 @@ class Lock:
         """Give the lock back, and remove its file."""
         if self._file is not None:
             with suppress(OSError):  # the folder may be gone
-                self.path.unlink()  # before the lock is free: whoever waits for it then finds another file, or none
+                self.path.unlink()  # before the lock is free: whoever takes it then finds another file, or none
             os.close(self._file)
             self._file = None
 

@@ -13,12 +13,13 @@ class Progress:
     """Says how far a run is: loss, accuracy, images per second and time left."""
 
     def __init__(self, name: str, *, epochs: int, steps: int, images: int, finished: int = 0) -> None:
-        """`steps` and `images` are those of an epoch; `finished` epochs were trained before, by another process."""
+        """`steps` and `images` are those of an epoch; `finished` steps of all were taken before, by another process."""
         self.name, self.epochs, self.steps, self.images = name, epochs, steps, images
         self.terminal = sys.stderr.isatty()
-        self._left = (epochs - finished) * steps
+        self._left = epochs * steps - finished
         self._done = 0
         self._train_seconds = 0.0  # of the epochs done
+        self._epoch_seconds = 0.0  # of the last one
         self._accuracy = ""
         self._started = self._epoch_began = self._shown = time.perf_counter()
 
@@ -33,21 +34,21 @@ class Progress:
             self._show(epoch, text, self._train_seconds + time.perf_counter() - self._epoch_began)
 
     def trained(self) -> float:
-        """Call when an epoch's steps are done, and waited for; returns the seconds they took."""
-        seconds = time.perf_counter() - self._epoch_began
-        self._train_seconds += seconds
-        return seconds
+        """Call when steps are done, and waited for; returns the seconds that those of this epoch took."""
+        self._epoch_seconds = time.perf_counter() - self._epoch_began
+        return self._epoch_seconds
 
     def epoch(self, epoch: int, results: dict[str, float]) -> None:
         """Call at the end of every epoch, evaluation included; writes a line that stays."""
         if (accuracy := results.get("validation/accuracy")) is not None:
             self._accuracy = f", validation accuracy {accuracy:.2f} %"
+        self._train_seconds += self._epoch_seconds
         self._show(epoch, f"loss {results['train/loss']:.4f}{self._accuracy}", self._train_seconds, stays=True)
         self._epoch_began = time.perf_counter()
 
     def _show(self, epoch: int, text: str, train_seconds: float, *, stays: bool = False) -> None:
         now = time.perf_counter()
-        left = (now - self._started) / self._done * (self._left - self._done)
+        left = (now - self._started) / max(self._done, 1) * (self._left - self._done)
         rate = self._done * self.images / self.steps / max(train_seconds, 1e-9)
         clock = f"{int(left) // 60}:{int(left) % 60:02d} left"
         line = f"{self.name}  epoch {epoch}/{self.epochs}  {text}, {rate:,.0f} images/s, {clock}"

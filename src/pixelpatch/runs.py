@@ -1,6 +1,7 @@
 """A run, from the lock on it to its record, and the files beside that record while the run is not finished."""
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from pixelpatch.files import remove_temporaries
 from pixelpatch.lock import Lock
 from pixelpatch.record import FORMAT, provenance, read_record, write_record
 from pixelpatch.source import source_digest
+from pixelpatch.stopping import Stop
 from pixelpatch.training import Diverged, processor, train
+
+POLL_SECONDS = 0.5  # between two looks at a lock that another process has
 
 
 @dataclass(frozen=True)
@@ -55,32 +59,35 @@ class Run:
         advice = "" if same else ", made by another version of the training code: delete it to have it made anew"
         self.say(f"{self.record} is there already{advice}")
         lock = self.new_lock()
-        if (self.checkpoint.exists() or lock.path.exists()) and lock.take(wait=False):
+        if (self.checkpoint.exists() or lock.path.exists()) and lock.take():
             self._tidy()  # after a process that was killed just before it would have done so
             lock.release()
         return True
 
-    def complete(self, mnist: dict[str, Tensor], *, device: str, threads: int, wait: bool) -> bool:
-        """Train, from the last finished epoch of an attempt that was stopped, and write the record.
+    def complete(self, mnist: dict[str, Tensor], *, device: str, threads: int, wait: bool, stop: Stop) -> bool:
+        """Train, from where an attempt that was stopped left off, and write the record.
 
         A run that another process works on is left alone, and the answer False, unless `wait` says to wait for it.
         A record of this very run, made by this very code, is kept. `device` is a name as PyTorch has it. Raises
-        Diverged as `train` does, and UserError where a file cannot be written.
+        Diverged and Stopped as `train` does, and UserError where a file cannot be written.
         """
         lock = self.new_lock()
-        if not lock.take(wait=False):
+        if not lock.take():
             if not wait:
                 self.say(f"{lock.owner()} works on it; it is left for the end")
                 return False
             self.say(f"waiting for {lock.owner()}, which works on it")
-            lock.take(wait=True)
+            while not lock.take():
+                if stop:
+                    raise stop.stopped(self.name, f"while it waited for {lock.owner()}")
+                time.sleep(POLL_SECONDS)
         try:
             if self._made():
                 self.say(f"{self.record} is there already; delete it to have it made anew")
             else:
                 remove_temporaries(self.record)
                 remove_temporaries(self.checkpoint)
-                self._train(mnist, device=device, threads=threads)
+                self._train(mnist, device=device, threads=threads, stop=stop)
             self._tidy()
         except Diverged:  # as it would from its checkpoint
             self._tidy()
@@ -89,7 +96,7 @@ class Run:
             lock.release()
         return True
 
-    def _train(self, mnist: dict[str, Tensor], *, device: str, threads: int) -> None:
+    def _train(self, mnist: dict[str, Tensor], *, device: str, threads: int, stop: Stop) -> None:
         origin = provenance(device=device_name(device), threads=threads)  # of the code as it is loaded
         result = train(
             self.spec,
@@ -99,6 +106,7 @@ class Run:
             threads=threads,
             name=self.name,
             checkpoint=self.checkpoint,
+            stop=stop,
         )
         record = {"format": FORMAT, "experiment": self.experiment, "seed": self.seed, "spec": self.spec}
         write_record(self.record, record | result | {"provenance": origin | result["provenance"]})

@@ -6,7 +6,9 @@ import os
 import platform
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,9 @@ from pixelpatch.models import build_model, kernels
 from pixelpatch.optimisers import OPTIMISERS, Optimiser
 from pixelpatch.progress import Progress
 from pixelpatch.source import source_digest
+from pixelpatch.stopping import Stop
 
+SAVE_SECONDS = 600.0  # between two checkpoints: at most so much is lost in a long epoch
 TOKENS = "0123456789<>_"  # how a record spells predictions: the digits, <start>, <finish>, <pad>
 
 
@@ -40,14 +44,17 @@ def train(
     threads: int = 1,
     name: str = "",
     checkpoint: Path | None = None,
+    stop: Stop | None = None,
+    follow: Callable[[int, dict[str, float]], None] | None = None,
 ) -> dict[str, Any]:
     """Train the model of `spec` from `seed` and test it once; returns the record's measured part.
 
     That is `metrics`, `curve` (per epoch), `predictions`, `labels`, `timing` and, of `provenance`, `interruptions`.
-    Bit-identical for the same spec, seed, thread count and machine, timings aside. After every epoch the run's state
-    goes into the file `checkpoint`, from which the same call goes on, to the same bits, if the process was stopped; to
-    lock and to remove that file is the caller's. Raises Diverged with the epoch and step at which the loss stopped
-    being a number.
+    Bit-identical for the same spec, seed, thread count and machine, timings aside. After every epoch, and every
+    SAVE_SECONDS within one, the run's state goes into the file `checkpoint`, from which the same call goes on, to the
+    same bits, if the process was stopped; to lock and to remove that file is the caller's. `follow` is called with an
+    epoch's number and results once these are safe. Raises Diverged with the epoch and step at which the loss stopped
+    being a number, and Stopped, its state saved, soon after `stop` became true.
     """
     began = time.perf_counter()
     data, training, evaluation = spec["data"], spec["training"], spec["evaluation"]
@@ -59,33 +66,55 @@ def train(
     key = fingerprint(spec, seed, device=device, threads=threads, name=name)
     if checkpoint:
         state.load(checkpoint, key)
+    stop = Stop() if stop is None else stop
     before = state.seconds
-    steps = (math.floor if training["drop_last"] else math.ceil)(task.epoch_images / training["batch"])
-    images = min(steps * training["batch"], task.epoch_images)  # in an epoch
-    progress = Progress(name, epochs=training["epochs"], steps=steps, images=images, finished=state.epoch)
-    step = training_step(model, state.optimiser, training)
+    saved = began
 
-    for epoch in range(state.epoch + 1, training["epochs"] + 1):
-        losses = []
-        model.train()
-        for inputs, targets in task.batches(training["batch"], rng, drop_last=training["drop_last"]):
-            losses.append(step(inputs, targets))
-            progress.step(epoch, losses)
-        results = {"train/loss": mean_loss(losses, epoch)}
-        state.epoch_seconds.append(progress.trained())
-        if "validation" in task.splits:
-            scores, _ = evaluate(model, task, "validation", spec, rng)
-            results |= {"validation/loss": scores["loss"], "validation/accuracy": scores["accuracy"]}
-            earlier = state.curve.get("validation/accuracy", [-1.0])
-            if evaluation["checkpoint"] == "best_validation" and scores["accuracy"] > max(earlier):
-                state.best = epoch, copy.deepcopy(model.state_dict())
-        for metric, value in results.items():
-            state.curve.setdefault(metric, []).append(value)
-        state.seconds = before + time.perf_counter() - began
+    def save() -> None:
+        nonlocal saved
+        saved = time.perf_counter()
+        state.seconds = before + saved - began
         state.peak_memory_mb = max(state.peak_memory_mb, peak_memory_mb(device))
         if checkpoint:
             state.save(checkpoint, key)
+
+    steps = (math.floor if training["drop_last"] else math.ceil)(task.epoch_images / training["batch"])
+    images = min(steps * training["batch"], task.epoch_images)  # in an epoch
+    finished = state.epoch * steps + (0 if state.losses is None else len(state.losses))
+    progress = Progress(name, epochs=training["epochs"], steps=steps, images=images, finished=finished)
+    step = training_step(model, state.optimiser, training)
+
+    for epoch in range(state.epoch + 1, training["epochs"] + 1):
+        losses = [] if state.losses is None else list(state.losses.to(device).unbind())
+        earlier, state.epoch_began = state.losses_seconds, rng.get_state()
+        model.train()
+        batches = task.batches(training["batch"], rng, drop_last=training["drop_last"])
+        for inputs, targets in islice(batches, len(losses), None):  # those before were trained on before a stop
+            losses.append(step(inputs, targets))
+            progress.step(epoch, losses)
+            stopping = bool(stop)  # looked at once: a signal may come at any time
+            if stopping or time.perf_counter() - saved > SAVE_SECONDS:
+                state.losses, state.losses_seconds = torch.stack(losses).cpu(), earlier + progress.trained()
+                save()
+            if stopping:
+                raise stop.stopped(name, f"at epoch {epoch}, step {len(losses)} of {steps}")
+        results = {"train/loss": mean_loss(losses, epoch)}
+        state.epoch_seconds.append(earlier + progress.trained())
+        state.losses, state.losses_seconds = None, 0.0
+        if "validation" in task.splits:
+            scores, _ = evaluate(model, task, "validation", spec, rng)
+            results |= {"validation/loss": scores["loss"], "validation/accuracy": scores["accuracy"]}
+            so_far = state.curve.get("validation/accuracy", [-1.0])
+            if evaluation["checkpoint"] == "best_validation" and scores["accuracy"] > max(so_far):
+                state.best = epoch, copy.deepcopy(model.state_dict())
+        for metric, value in results.items():
+            state.curve.setdefault(metric, []).append(value)
+        save()
         progress.epoch(epoch, results)
+        if follow:
+            follow(epoch, results)
+        if stop:
+            raise stop.stopped(name, f"after epoch {epoch} of {training['epochs']}")
 
     tested = final_test(state, task, spec)
     train_seconds = sum(state.epoch_seconds)
@@ -228,9 +257,13 @@ def evaluate(
         return {key: 100 * float(value.double().mean()) for key, value in scores.items()}, (predictions, labels)
 
     images, labels = task.splits[split].images, task.splits[split].labels
-    order = torch.arange(len(labels), device=labels.device)
-    if spec["evaluation"]["shuffled"]:
-        order = torch.randperm(len(labels), generator=rng, device=rng.device)
+    match spec["evaluation"]["order"]:
+        case "shuffled":
+            order = torch.randperm(len(labels), generator=rng, device=rng.device)
+        case "by_class":
+            order = labels.argsort(stable=True)
+        case _:
+            order = torch.arange(len(labels), device=labels.device)
     logits = torch.empty(len(labels), 10, device=labels.device)
     with autocast(spec["training"], labels.device):
         for chosen in order.split(size):

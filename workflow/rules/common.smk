@@ -2,6 +2,7 @@
 import json
 import os
 import shlex
+import signal
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,8 @@ from pixelpatch.files import canonical_json
 from pixelpatch.source import source_digest
 from pixelpatch.study import resolve
 
+# Slurm's warning before a job's time is up (train.smk) reaches every process of the job; it is for the training alone.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 SCHEMA = os.path.relpath(Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
 try:
     STUDY = resolve(config, yaml.safe_load(Path(SCHEMA).read_text(encoding="utf-8")))
@@ -30,6 +33,10 @@ MNIST = [
 # Not a parameter of the rule: other sources are no reason to fetch anew what is there and right.
 SOURCES = shlex.quote(canonical_json(config["data"]["sources"]))
 shell.prefix(f"MNIST_SOURCES={SOURCES}; ".replace("{", "{{").replace("}", "}}"))
+# How to train, which is no reason to train anew and so no parameter of the rule either.
+HOW = "" if config["device"] == "auto" else f"--device {config['device']}"
+ON_GPU = config["device"] == "cuda"
+CUDA_MEMORY_MB = 4000  # that CUDA's libraries take on the host, generously
 TIDY = ["runs", "curves", "confusion"]
 TABLES = ["claims", "comparisons", "accuracy", "equivalence"]
 # A figure is a file of pixelpatch/figures with a draw function.
@@ -47,6 +54,16 @@ def training_data(wildcards):
     return [ancient(file) for file in MNIST]
 
 
+def minutes(experiment):
+    """The run time to ask for."""
+    return EXPERIMENTS[experiment]["resources"]["gpu_minutes" if ON_GPU else "minutes"]
+
+
+def memory_mb(experiment):
+    """The host memory to ask for."""
+    return EXPERIMENTS[experiment]["resources"]["memory_mb"] + (CUDA_MEMORY_MB if ON_GPU else 0)
+
+
 wildcard_constraints:
     experiment="|".join(EXPERIMENTS),
     seed="[0-9]+",
@@ -54,6 +71,12 @@ wildcard_constraints:
     figure="|".join(FIGURES),
 
 
+# Trainings alone go to a cluster. The rest is seconds of one core, which would wait in a queue behind them, and the
+# download needs a network that compute nodes often lack.
 localrules:
     all,
     study,
+    fetch,
+    collect,
+    tables,
+    figure,

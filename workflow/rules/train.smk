@@ -9,13 +9,16 @@ rule train:
         update(f"{RESULTS}/runs/{{experiment}}/seed{{seed}}.json"),
     log:
         f"logs/{STUDY['preset']}/train/{{experiment}}/seed{{seed}}.log",
-    priority: lambda wildcards: EXPERIMENTS[wildcards.experiment]["resources"]["minutes"]  # long runs first
+    priority: lambda wildcards: minutes(wildcards.experiment)  # long runs first
     conda:
         "../envs/pixelpatch.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards: EXPERIMENTS[wildcards.experiment]["resources"]["memory_mb"],
-        runtime=lambda wildcards, attempt: attempt * EXPERIMENTS[wildcards.experiment]["resources"]["minutes"],
+        gpu=1 if ON_GPU else 0,
+        # A job that failed for want of either gets more of both; what it had done is not lost.
+        mem_mb=lambda wildcards, attempt: attempt * memory_mb(wildcards.experiment),
+        runtime=lambda wildcards, attempt: attempt * minutes(wildcards.experiment),
+        slurm_extra="--signal=USR1@60",  # a minute before the time is up the run saves its state and stops
     params:
         data=DATA,
         spec=lambda wildcards: canonical_json(EXPERIMENTS[wildcards.experiment]["spec"]),
@@ -23,4 +26,4 @@ rule train:
         source=source_digest(),
     shell:
         "python -m pixelpatch train --experiment {wildcards.experiment} --spec {params.spec:q} --seed {wildcards.seed}"
-        " --data {params.data:q} --threads {threads} --record {output:q} 2> {log:q}"
+        " --data {params.data:q} --threads {threads} --record {output:q} {HOW} 2> {log:q}"

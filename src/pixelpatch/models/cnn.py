@@ -1,5 +1,7 @@
 """The convolutional network of the blog post *Training a Vision Transformer on MNIST*."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,22 +28,32 @@ class PooledConv(nn.Module):
 class Cnn(nn.Module):
     """Two 3×3 convolutions, max-pool, two fully connected layers: PyTorch's basic MNIST example, as the post has it.
 
-    The post's final log-softmax is left to the loss: cross-entropy of logits is the negative log likelihood of their
-    log-softmax.
+    `channels` are those of the two convolutions, `hidden` the features between the last two layers; the defaults are
+    the post's. Its final log-softmax is left to the loss: cross-entropy of logits is the negative log likelihood of
+    their log-softmax.
     """
 
-    def __init__(self, *, dropout_features: float, dropout_hidden: float, classes: int = 10) -> None:
+    def __init__(
+        self,
+        *,
+        dropout_features: float,
+        dropout_hidden: float,
+        channels: Sequence[int] = (32, 64),
+        hidden: int = 128,
+        classes: int = 10,
+    ) -> None:
         super().__init__()
+        first, second = channels
         self.features = nn.Sequential(
-            nn.Conv2d(1, 32, 3),
-            PooledConv(32, 64),
+            nn.Conv2d(1, first, 3),
+            PooledConv(first, second),
             Dropout(dropout_features),
         ).to(memory_format=torch.channels_last)  # faster on a CPU; the function is the same
         self.classifier = nn.Sequential(
-            nn.Linear(9216, 128), nn.ReLU(), Dropout(dropout_hidden), nn.Linear(128, classes)
+            nn.Linear(second * 12 * 12, hidden), nn.ReLU(), Dropout(dropout_hidden), nn.Linear(hidden, classes)
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """`images` [B, 1, 28, 28] → logits [B, classes]."""
         images = images.to(memory_format=torch.channels_last)
-        return self.classifier(self.features(images).flatten(1))  # [B, 64·12·12 = 9216] before the classifier
+        return self.classifier(self.features(images).flatten(1))  # [B, 64·12·12 = 9216] into the classifier

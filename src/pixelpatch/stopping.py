@@ -1,0 +1,39 @@
+"""Signals that ask a process to stop: noted when they come, obeyed where nothing is lost by it."""
+
+import signal
+from types import FrameType
+
+# A scheduler's two: "end now", and the warning that it can be told to give before a job's time is up.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Stopped(Exception):
+    """The process was asked to stop by `signal`, and did so where it can go on from."""
+
+    def __init__(self, message: str, number: int = signal.SIGTERM) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class Stop:
+    """Whether the process was asked to stop: true from the first signal on."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def listen(self) -> "Stop":
+        """Note the signals from now on; the process no longer ends by them."""
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+        return self
+
+    def __bool__(self) -> bool:
+        return self.number is not None
+
+    def stopped(self, name: str, where: str) -> Stopped:
+        """The exception to raise where the run `name` can stop, and that place in words."""
+        number = self.number or signal.SIGTERM
+        return Stopped(f"{name}: stopped by {signal.Signals(number).name} {where}", number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
