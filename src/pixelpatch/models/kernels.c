@@ -1,5 +1,6 @@
-/* What a CPU gains from doing at once: attention with dropout, dropout, GELU with dropout, and max-pool's gradient
-   through a convolution. kernels.py, beside this file, compiles it, calls it, and says what each is equal to.
+/* What a CPU gains from doing at once: attention with dropout, dropout, GELU and ReLU with dropout, max-pool, and
+   max-pool's gradient through a convolution. kernels.py, beside this file, compiles it, calls it, and says what each is
+   equal to.
 
    Written with GCC's vector extensions: a vector is 16 numbers, one register of AVX-512, two of AVX2, four of NEON. */
 #include <math.h>
@@ -237,6 +238,7 @@ static void gather(float *rows, float *transposed, const float *from, long count
         for (int f = 0; f < W; f++) transposed[f * padded + j] = j < count ? scale * from[j * step + f] : 0;
 }
 
+/* Up to R rows of a head, zeros in place of those that are not there. */
 static void some_rows(float to[R][W], const float *from, long count, long step) {
     for (int r = 0; r < R; r++) store(to[r], r < count ? load(from + r * step) : (vec){0});
 }
@@ -248,6 +250,7 @@ INLINE vec scores(const float *row, long j, long seen) {
     return (vec)(((ints)load(row + j) & inside) | ((ints)outside & ~inside));
 }
 
+/* How many keys a query attends to: with `causal`, those up to its own. */
 static long keys_seen(const attention *a, long query) {
     return a->causal && query + 1 < a->keys ? query + 1 : a->keys;
 }

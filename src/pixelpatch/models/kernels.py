@@ -66,8 +66,9 @@ def library() -> ctypes.CDLL | None:
             os.replace(made, path)
         return ctypes.CDLL(str(path))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").strip().splitlines()
-        print(f"training without compiled operations, which is slower on a CPU: {said[0]}", file=sys.stderr)
+        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip() or str(error)
+        first = said.splitlines()[0]
+        print(f"training without compiled operations, which is slower on a CPU: {first}", file=sys.stderr)
         return None
 
 
@@ -189,19 +190,8 @@ class _PooledConv(torch.autograd.Function):
         x, weight, which = ctx.saved_tensors
         dx, dw, db = torch.empty_like(x), torch.zeros_like(weight), torch.zeros(len(weight))
         # One part only: all images add to the same dw and db.
-        _call(
-            "pool_gradient",
-            len(x),
-            dx,
-            dw,
-            db,
-            d.contiguous(memory_format=NHWC),
-            which,
-            x,
-            weight,
-            after=ctx.shape,
-            parts=1,
-        )
+        d = d.contiguous(memory_format=NHWC)
+        _call("pool_gradient", len(x), dx, dw, db, d, which, x, weight, after=ctx.shape, parts=1)
         return dx, dw, db
 
 
