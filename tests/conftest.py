@@ -7,6 +7,17 @@ from torch import Tensor
 torch.set_num_threads(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--thorough`: the tests in tests/torture draw their full samples, not the few of a quick run."""
+    parser.addoption("--thorough", action="store_true", help="full samples in tests/torture, where CI draws a few")
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether the torture tests run with their full counts: `make torture`, and not `make test`."""
+    return request.config.getoption("--thorough")
+
+
 @pytest.fixture(scope="session")
 def digits() -> dict[str, Tensor]:
     """MNIST's shape in small, learnable: 600 training and 200 test images, each class a bright block of its own."""
