@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport OMP_NUM_THREADS MKL_NUM_THREADS
 UV_VERSION := 0.13.8
 
-.PHONY: study test readme benchmark setup
+.PHONY: study test torture readme benchmark setup
 study: setup
 	snakemake --cores all $(ARGS)
 
@@ -16,6 +16,10 @@ test: setup
 	snakefmt --check .
 	snakemake --lint
 	python -m pytest $(ARGS)
+
+# What may go wrong around a study, at full counts: damaged files, full disks, hostile input, a cluster that fails.
+torture: setup
+	python -m pytest tests/torture tests/slurm --thorough $(ARGS)
 
 # The tables of README.md, from the published records (those of results/full that are committed) and benchmark.
 readme: setup
