@@ -58,26 +58,19 @@ def test_the_same_record_is_the_same_bytes_in_any_order(path: Path) -> None:
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_any_edit_is_noticed(path: Path, data: st.DataObject) -> None:
-    """One character replaced, put in or taken out. Edits that leave every value as it was, as spaces do, are fine."""
+    """One character replaced, put in or taken out, also where the values stay as they were, as with a space."""
     text = canonical_json(seal_record(RECORD)) + "\n"
     position = data.draw(st.integers(0, len(text) - 1))
-    new = data.draw(st.sampled_from(["", *'0123456789.-+eE"{}[],: \n\\abcßx×\x00']))
+    new = data.draw(st.sampled_from(["", *'0123456789.-+eE"{}[],: \n\r\\abcßx×\x00']))
     length = data.draw(st.integers(0, 1))
     edited = text[:position] + new + text[position + length :]
     assume(edited != text)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(edited, encoding="utf-8")
-    try:
-        same = json.loads(edited) == json.loads(text)
-    except ValueError:
-        same = False
-    if same:
-        assert canonical_json(read_record(path)) + "\n" == text
-    else:
-        with pytest.raises(UserError) as caught:
-            read_record(path)
-        assert str(caught.value).startswith(str(path))
-        assert "delete it and run again" in str(caught.value)
+    path.write_bytes(edited.encode())
+    with pytest.raises(UserError) as caught:
+        read_record(path)
+    assert str(caught.value).startswith(str(path))
+    assert "delete it and run again" in str(caught.value)
 
 
 @pytest.mark.parametrize("key", [key for key in RECORD if key != "format"])

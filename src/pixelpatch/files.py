@@ -64,9 +64,9 @@ def remove_temporaries(path: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file. Raises UserError where it is missing, unreadable or not UTF-8."""
+    """The text of a UTF-8 file, its line ends as they are. Raises UserError where it is missing or not UTF-8."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_bytes().decode("utf-8")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError as error:
@@ -75,7 +75,12 @@ def read_text(path: Path) -> str:
 
 def read_json(path: Path) -> Any:
     """The JSON value in a file. Raises UserError where the file is missing, unreadable or not JSON."""
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """The JSON value of `text`, which is what the file `path` holds. Raises UserError where it is not JSON."""
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not whole JSON ({error}); if a run wrote it, delete it and run again.") from None

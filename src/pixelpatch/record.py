@@ -4,7 +4,8 @@ A record holds the full spec, the seed, the curve per epoch, the final metrics, 
 where it came from. Metrics are named `split/metric`; accuracies are in percent, losses in nats, times in seconds.
 The times of a run that was stopped and went on are sums over its parts, without what was lost in between;
 `provenance.interruptions` has, for each restart, how many epochs were finished by then.
-A checksum over the rest makes an edited or damaged record recognisable.
+A record is one line of canonical JSON with a checksum over the rest: one that was edited or damaged, by a space even,
+is recognised.
 """
 
 import math
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelpatch.errors import UserError
-from pixelpatch.files import canonical_json, digest, read_json, write_atomically
+from pixelpatch.files import canonical_json, digest, parse_json, read_text, write_atomically
 from pixelpatch.source import source_digest
 
 FORMAT = 1
@@ -50,13 +51,14 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record in `path`. Raises UserError where it is missing, torn, of another format or was edited."""
-    record = read_json(path)
+    """The record in `path`. Raises UserError where it is missing, torn, of another format or has any changed byte."""
+    text = read_text(path)
+    record = parse_json(text, path)
     again = "delete it and run again to have it rebuilt"
     if not isinstance(record, dict) or set(record) != KEYS or record["format"] != FORMAT:
         raise UserError(f"{path} is not a run record of format {FORMAT}; {again}.")
     try:
-        intact = _checksum(record) == record["checksum"]
+        intact = _checksum(record) == record["checksum"] and canonical_json(record) + "\n" == text
     except ValueError:  # NaN and infinities, which Python's json reads though JSON has none
         intact = False
     if not intact:
