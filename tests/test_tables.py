@@ -126,6 +126,14 @@ def test_a_missing_or_broken_table_is_told_in_one_sentence(tmp_path: Path) -> No
     (tmp_path / "claims.csv").write_text('a,b\n1,2\n"3,4,5\n')
     with pytest.raises(UserError, match=r"claims\.csv is not a table"):
         read_table(tmp_path, "claims")
+    (tmp_path / "runs.csv").write_text("experiment,seed,narrowed,metric\npit,0,True,test/loss\n")
+    with pytest.raises(
+        UserError, match=r"runs\.csv is not a table \(it has no column value\); delete it and run again"
+    ):
+        read_table(tmp_path, "runs")
+    (tmp_path / "runs.csv").write_text("experiment,seed,narrowed,metric,value\npit,0,True,test/loss,0.x2\n")
+    with pytest.raises(UserError, match=r"runs\.csv is not a table .*0\.x2"):
+        read_table(tmp_path, "runs")
 
 
 def test_what_claims_view_shows_of_every_kind_of_claim() -> None:

@@ -26,6 +26,19 @@ ACCURACY_METRICS = ("test/accuracy", "test/digit_accuracy")
 # Columns that are text even where all that stands in them looks like a number, or nothing does.
 _TEXT = ("metric", "documented", "note", "predicted")
 
+# What must stand in the columns of the tables that are read again; in those of a claim, numbers can be missing.
+_RUN = {"experiment": "str", "seed": "int64"}
+_METRIC = _RUN | {"narrowed": "bool", "metric": "str"}
+_COLUMNS = {
+    "runs": _METRIC | {"value": "float64"},
+    "curves": _METRIC | {"epoch": "int64", "value": "float64"},
+    "confusion": _RUN | {"label": "int64", "predicted": "str", "count": "int64"},
+    "claims": dict.fromkeys(("system", "claim", "text", "kind", "metric", "documented", "verdict", "note"), "str")
+    | {"n_seeds": "int64"}
+    | dict.fromkeys(("replicated_mean", "replicated_std", "interval_low", "interval_high"), "float64")
+    | dict.fromkeys(("p_value", "p_holm", "effect_size"), "float64"),
+}
+
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -56,13 +69,16 @@ def read_table(tables: Path, name: str) -> pd.DataFrame:
 
     Raises UserError where the file is missing or is not such a table.
     """
-    path = Path(tables) / f"{name}.csv"
+    path, columns = Path(tables) / f"{name}.csv", _COLUMNS.get(name, {})
     try:
-        return pd.read_csv(path, dtype=dict.fromkeys(_TEXT, "str"))
+        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, "str") | columns)
+        if missing := columns.keys() - table.columns:
+            raise ValueError(f"it has no column {', '.join(sorted(missing))}")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+    except ValueError as error:  # pandas' own errors too
         raise UserError(f"{path} is not a table ({str(error).strip()}); delete it and run again.") from None
+    return table
 
 
 def write_table(
