@@ -162,15 +162,14 @@ def readme(options: argparse.Namespace) -> None:
     text = read_text(options.readme)
     for block in options.blocks:
         name, _, file = block.partition("=")
-        marked = re.compile(rf"(<!-- {re.escape(name)}: [^\n]* -->\n).*?(<!-- end of {re.escape(name)} -->)", re.DOTALL)
-        if not name or not file or len(marked.findall(text)) != 1:
+        marks = rf"(<!-- {re.escape(name)}: [^\n]* -->\n).*?(<!-- end of {re.escape(name)} -->)"
+        table = read_text(Path(file)) if file else ""
+        text, count = re.subn(marks, lambda found, table=table: f"{found[1]}\n{table}\n{found[2]}", text, flags=re.S)
+        if not name or not file or count != 1:
             raise UserError(
                 f"{block} should be name=file, and {options.readme} have the lines <!-- {name}: … --> and "
                 f"<!-- end of {name} -->, once each."
             )
-        before, after = marked.search(text).span()
-        start, end = marked.search(text).groups()
-        text = f"{text[:before]}{start}\n{read_text(Path(file))}\n{end}{text[after:]}"
     write_atomically(options.readme, text)
 
 
