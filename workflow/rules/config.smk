@@ -1,0 +1,14 @@
+# The configuration files, read strictly before Snakemake reads them: of a key given twice, it would take the last.
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from pixelpatch.errors import UserError
+from pixelpatch.yaml_files import read_yaml
+
+try:
+    for file in [Path("config.yaml"), *workflow.overwrite_configfiles]:
+        if file.exists() and file.suffix != ".json":
+            read_yaml(file)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
