@@ -17,6 +17,7 @@ from pixelpatch.files import read_json
 
 Json = dict[str, Any]
 CURVES = ("train/loss", "validation/loss", "validation/accuracy")  # metrics with a value at every epoch
+RECORDED = "recorded"  # seeds: those that have a record already
 OF_CURVES = ("curve", "falls_every_epoch", "dips_only_at")
 KINDS = ("documented", *OF_CURVES, "better_than")  # of claims
 TYPES = {
@@ -27,6 +28,7 @@ TYPES = {
     "integer": "a whole number",
     "number": "a number",
 }
+DEEPEST = 20  # blocks within blocks; those of a study are eight
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
@@ -37,9 +39,10 @@ def resolve(config: Json, schema: Json) -> Json:
     the `spec` as it will run, whether that is `narrowed`, and how); and `runs`, one per experiment × seed, each with
     the path of its record below the preset's results folder. Raises UserError with one sentence per problem.
     """
-    config = copy.deepcopy(config)
-    problems = list(_unfit_values(config)) or _extend(config) or list(_schema_problems(config, schema))
-    problems = problems or list(_inconsistencies(config))
+    problems = list(_unfit_values(config))
+    if not problems:
+        config = copy.deepcopy(config)
+        problems = _extend(config) or list(_schema_problems(config, schema)) or list(_inconsistencies(config))
     if problems:
         lines = (f"  {problem}" for problem in dict.fromkeys(problems))  # several rules can find the same thing
         raise UserError("\n".join(["The configuration has problems:", *lines]))
@@ -117,13 +120,18 @@ def selected_experiments(config: Json) -> list[str]:
     return only.split(",") if isinstance(only, str) else only
 
 
+def wanted_seeds(config: Json) -> int | str | list[int | str]:
+    """The configuration's `seeds`, or its preset's."""
+    return config.get("seeds", config["presets"][config["preset"]]["seeds"])
+
+
 def selected_seeds(config: Json, name: str) -> list[int]:
     """The seeds from which the experiment `name` runs.
 
     A number counts them from 0, a list (or "0,4,7") names them, and "recorded" is those that have a record already.
     """
-    seeds = config.get("seeds", config["presets"][config["preset"]]["seeds"])
-    if seeds == "recorded":
+    seeds = wanted_seeds(config)
+    if seeds == RECORDED:
         files = Path(config["results"], config["preset"], "runs", name).glob("seed*.json")
         return sorted(int(found[1]) for file in files if (found := re.fullmatch(r"seed(0|[1-9]\d*)\.json", file.name)))
     if isinstance(seeds, int):
@@ -163,30 +171,44 @@ def _extend(config: Json) -> list[str]:
     return problems
 
 
-def _unfit_values(value: Any, path: str = "") -> Iterator[str]:
-    """What YAML can say and JSON cannot: keys that are no text, NaN, dates."""
-    if isinstance(value, dict):
+def _unfit_values(value: Any, path: str = "", depth: int = 0) -> Iterator[str]:
+    """What YAML can say and JSON, UTF-8 or a 64-bit number cannot: keys that are no text, NaN, dates, halves of
+    characters, very large numbers; and blocks without end.
+    """
+    if depth > DEEPEST:
+        yield f"{_cut(path)} is nested too deep, or contains itself."
+    elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
                 yield f"{join(path, key)} is not a text key; put it in quotes."
-            yield from _unfit_values(item, join(path, key))
+            elif not _is_unicode(key):
+                yield f"{join(path, ascii(key))} has half a character (a surrogate) in its name; write the whole one."
+            yield from _unfit_values(item, join(path, key), depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _unfit_values(item, f"{path}[{index}]")
+            yield from _unfit_values(item, f"{path}[{index}]", depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"{path} is {value}; it must be a finite number."
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        yield f"{path} is a number of {value.bit_length()} bits; it must be one of 64."
+    elif isinstance(value, str) and not _is_unicode(value):
+        yield f"{path} is {_shown(value)}, with half a character (a surrogate) in it; write the whole one."
     elif value is not None and not isinstance(value, str | int | float):
         yield f"{path} is {value} (a {type(value).__name__}); put it in quotes if it is meant as text."
 
 
 def _schema_problems(config: Json, schema: Json) -> Iterator[str]:
-    from jsonschema import Draft202012Validator, validators
+    from jsonschema import Draft202012Validator, ValidationError, validators
+
+    def pattern(_: Any, form: str, value: Any, __: Any) -> Iterator[ValidationError]:
+        if isinstance(value, str) and not re.fullmatch(form, value):  # to re.search, $ is also before a last newline
+            yield ValidationError("")
 
     # To JSON Schema 3.0 is an integer; to range() and to PyTorch it is none.
     integers = Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     )
-    validator = validators.extend(Draft202012Validator, type_checker=integers)(schema)
+    validator = validators.extend(Draft202012Validator, {"pattern": pattern}, type_checker=integers)(schema)
     for error in sorted(validator.iter_errors(config), key=lambda error: list(map(str, error.absolute_path))):
         path = ""
         for part in error.absolute_path:
@@ -248,17 +270,18 @@ def _inconsistencies(config: Json) -> Iterator[str]:
             yield f"only names the experiment {name!r}{instead(name, experiments)}"
     if not names:
         yield f"preset is {config['preset']}, which no experiment has among its presets; name some with only."
-    for thing, chosen in (("only", names), *(("seeds", selected_seeds(config, name)) for name in names[:1])):
-        for item, count in Counter(chosen).items():
+    chosen = {name: selected_seeds(config, name) for name in names}
+    for thing, items in (("only", names), *(("seeds", seeds) for seeds in chosen.values())):
+        for item, count in Counter(items).items():
             if count > 1:
                 yield f"{thing} has {item!r} twice; name each once."
-    if names and not any(selected_seeds(config, name) for name in names):
+    if names and not any(chosen.values()):
         yield f"seeds is recorded, but {config['results']}/{config['preset']}/runs has no record of what was chosen."
     for preset, block in presets.items():
         for name in block.get("narrow", {}):
             if name not in experiments and name != "all":
                 yield f"presets.{preset}.narrow.{name} is no experiment{instead(name, [*experiments, 'all'])}"
-    metrics = {name: list(_metrics(block["spec"])) for name, block in experiments.items()}
+    metrics = {name: list(metrics_of(block["spec"])) for name, block in experiments.items()}
     for metric in config["analysis"]["compare"]:
         if metric not in (known := dict.fromkeys(metric for some in metrics.values() for metric in some)):
             yield f"analysis.compare has the metric {metric!r}{instead(metric, known)}"
@@ -323,7 +346,7 @@ def _equivalence_problems(block: Json, known: Json, metrics: dict[str, list[str]
         )
 
 
-def _metrics(spec: Json) -> Iterator[str]:
+def metrics_of(spec: Json) -> Iterator[str]:
     """The metrics that a run of `spec` has."""
     yield from ("train/loss", "data/train_images", "data/test_images", "model/parameters")
     if "grids" in spec["data"]:
@@ -355,6 +378,14 @@ def _looks_numeric(value: Any) -> bool:
         return False
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether `text` can be written: YAML's and JSON's escapes can name surrogates, which are no characters."""
+    return not re.search("[\ud800-\udfff]", text)
+
+
 def _shown(value: Any) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"

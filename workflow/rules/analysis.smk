@@ -4,7 +4,7 @@
 rule study:
     input:
         # With seeds=recorded the records say which runs there are: none may be in the making.
-        ancient(RECORDS if config.get("seeds") == "recorded" else []),
+        ancient(RECORDS if wanted_seeds(config) == RECORDED else []),
         schema=ancient(SCHEMA),
     output:
         f"{RESULTS}/study.json",

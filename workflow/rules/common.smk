@@ -12,7 +12,7 @@ from pixelpatch import __file__ as package
 from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json
 from pixelpatch.source import source_digest
-from pixelpatch.study import resolve
+from pixelpatch.study import RECORDED, resolve, wanted_seeds
 
 # Slurm's warning before a job's time is up (train.smk) reaches every process of the job; it is for the training alone.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -22,10 +22,10 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-RESULTS = f"{config['results']}/{STUDY['preset']}"
+RESULTS = str(Path(config["results"], STUDY["preset"]))  # without the "./" or "//" that Snakemake dislikes
 RECORDS = [f"{RESULTS}/{run['record']}" for run in STUDY["runs"]]
 EXPERIMENTS = STUDY["experiments"]
-DATA = config["data"]["folder"]
+DATA = str(Path(config["data"]["folder"]))
 MNIST = [
     f"{DATA}/{part}-ubyte"
     for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
