@@ -1,8 +1,11 @@
 """Records to tidy tables: real records on disk, and everything that can be wrong with them."""
 
+import json
 import tracemalloc
 from collections import Counter
+from operator import eq
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,35 +16,51 @@ from pixelpatch.analysis import collect as module
 from pixelpatch.analysis.collect import CONFUSION, CURVES, RUNS, collect
 from pixelpatch.errors import UserError
 from pixelpatch.record import seal_record, write_record
+from pixelpatch.study import merge
 
-SPEC = {"epochs": 2, "model": {"name": "vit", "width": 8}, "data": {"train": 100}}
-
-
-def record(experiment: str, seed: int, **changes: object) -> dict:
-    """A whole record, sealed, with its changes."""
-    return seal_record(
-        {
-            "format": 1,
-            "experiment": experiment,
-            "seed": seed,
-            "spec": SPEC,
-            "metrics": {"test/accuracy": 90.0 + seed, "model/parameters": 1000},
-            "curve": {"train/loss": [2.0, 1.0 + seed], "validation/accuracy": [50.0, 80.5]},
-            "predictions": "0123456789",
-            "labels": "0123456789",
-            "timing": {"seconds": 12.5, "images_per_second": 16.0, "epoch_seconds": [5.0, 6.0]},
-            "provenance": {"source": "a" * 64},
-        }
-        | changes
-    )
+SPEC = {
+    "data": {"standardise": False, "validation": {"images": 50}, "limit": {"train": 100, "test": 10}},
+    "model": {"name": "vit", "width": 8, "patch": 7},
+    "training": {"epochs": 2},
+    "evaluation": {"checkpoint": "last"},
+}
+DIGITS = "0123456789"
 
 
-def study_of(*runs: tuple[str, int], narrowed: tuple[str, ...] = ()) -> dict:
+def record(experiment: str, seed: int, **changes: Any) -> dict:
+    """A whole record, sealed, with its changes; what follows from those is true of them."""
+    changes = {"labels": DIGITS, "predictions": DIGITS[:9] + "0", "spec": SPEC} | changes
+    correct = sum(map(eq, changes["labels"], changes["predictions"]))
+    metrics = {
+        "data/test_images": len(changes["labels"]),
+        "data/train_images": 100,
+        "data/validation_images": 50,
+        "model/parameters": 1000,
+        "model/sequence_length": 16,
+        "test/accuracy": 100 * correct / len(changes["labels"]),
+        "test/correct": correct,
+        "test/loss": 0.5,
+        "train/loss": 1.0 + seed,
+        "validation/accuracy": 80.5,
+        "validation/loss": 1.5,
+    }
+    curve = {"train/loss": [2.0, 1.0 + seed], "validation/accuracy": [50.0, 80.5], "validation/loss": [1.7, 1.5]}
+    timing = {"seconds": 12.5, "images_per_second": 16.0, "epoch_seconds": [5.0, 6.0]}
+    made = {"format": 1, "experiment": experiment, "seed": seed, "metrics": metrics, "curve": curve, "timing": timing}
+    return seal_record(made | {"provenance": {"source": "a" * 64}} | changes)
+
+
+def study_of(*runs: tuple[str, int], narrowed: tuple[str, ...] = (), spec: dict = SPEC) -> dict:
     """The study that selects these runs of `one` and `two`."""
     return {
-        "experiments": {name: {"spec": SPEC, "narrowed": name in narrowed} for name in ("one", "two")},
+        "experiments": {name: {"spec": spec, "narrowed": name in narrowed} for name in ("one", "two")},
         "runs": [{"experiment": name, "seed": seed, "record": f"runs/{name}/seed{seed}.json"} for name, seed in runs],
     }
+
+
+def spec_with_tests(images: int) -> dict:
+    """The spec with another number of test images."""
+    return merge(SPEC, {"data": {"limit": {"test": images}}})
 
 
 def write(folder: Path, study: dict, **changes: object) -> None:
@@ -55,8 +74,17 @@ def test_all_numbers_and_curves_become_one_row_each(tmp_path: Path) -> None:
     runs, curves, confusion, notes = collect(study, tmp_path)
     assert (list(runs), list(curves), list(confusion)) == (RUNS, CURVES, CONFUSION)
     assert [*runs[runs.seed == 3].itertuples(index=False, name=None)] == [
+        ("one", 3, False, "data/test_images", 10.0),
+        ("one", 3, False, "data/train_images", 100.0),
+        ("one", 3, False, "data/validation_images", 50.0),
         ("one", 3, False, "model/parameters", 1000.0),
-        ("one", 3, False, "test/accuracy", 93.0),
+        ("one", 3, False, "model/sequence_length", 16.0),
+        ("one", 3, False, "test/accuracy", 90.0),
+        ("one", 3, False, "test/correct", 9.0),
+        ("one", 3, False, "test/loss", 0.5),
+        ("one", 3, False, "train/loss", 4.0),
+        ("one", 3, False, "validation/accuracy", 80.5),
+        ("one", 3, False, "validation/loss", 1.5),
         ("one", 3, False, "timing/images_per_second", 16.0),
         ("one", 3, False, "timing/seconds", 12.5),
     ]
@@ -65,23 +93,24 @@ def test_all_numbers_and_curves_become_one_row_each(tmp_path: Path) -> None:
         ("one", 3, False, "train/loss", 2, 4.0),
         ("one", 3, False, "validation/accuracy", 1, 50.0),
         ("one", 3, False, "validation/accuracy", 2, 80.5),
+        ("one", 3, False, "validation/loss", 1, 1.7),
+        ("one", 3, False, "validation/loss", 2, 1.5),
     ]
     assert set(runs[runs.narrowed].experiment) == set(curves[curves.narrowed].experiment) == {"two"}
-    assert len(runs) == 3 * 4
-    assert len(curves) == 3 * 4
+    assert len(runs) == 3 * 13
+    assert len(curves) == 3 * 6
     assert notes == []
 
 
 def test_confusion_is_that_of_scikit_learn(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    study = study_of(("one", 0), ("two", 5))
-    drawn = {}
+    study, drawn = study_of(("one", 0), ("two", 5), spec=spec_with_tests(500)), {}
     for run in study["runs"]:
         labels, predictions = ("".join(map(str, rng.integers(0, 10, 500))) for _ in range(2))
         drawn[run["experiment"]] = (labels, predictions)
         write_record(
             tmp_path / run["record"],
-            record(run["experiment"], run["seed"], labels=labels, predictions=predictions),
+            record(run["experiment"], run["seed"], labels=labels, predictions=predictions, spec=spec_with_tests(500)),
         )
     confusion = collect(study, tmp_path).confusion
     for (name, seed), part in confusion.groupby(["experiment", "seed"]):
@@ -91,9 +120,8 @@ def test_confusion_is_that_of_scikit_learn(tmp_path: Path) -> None:
 
 
 def test_what_is_no_digit_is_counted_as_other_and_only_there(tmp_path: Path) -> None:
-    study = study_of(("one", 0))
-    labels, predictions = "00112", "0<é /"
-    write(tmp_path, study, labels=labels, predictions=predictions)
+    study = study_of(("one", 0), spec=spec_with_tests(5))
+    write(tmp_path, study, labels="00112", predictions="0<é /", spec=spec_with_tests(5))
     confusion = collect(study, tmp_path).confusion
     other = confusion[confusion.predicted == "other"]
     assert dict(zip(other.label, other["count"], strict=True)) == {0: 1, 1: 2, 2: 1}
@@ -122,9 +150,9 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     paths = {(run["experiment"], run["seed"]): tmp_path / run["record"] for run in study["runs"]}
     paths["one", 0].unlink()
     paths["one", 1].write_text(paths["one", 1].read_text()[:50])
-    paths["one", 2].write_text(paths["one", 2].read_text().replace("92.0", "99.0"))
+    paths["one", 2].write_text(paths["one", 2].read_text().replace('"test/accuracy":90.0', '"test/accuracy":99.0'))
     write_record(paths["one", 3], record("two", 7))
-    changed = {**SPEC, "epochs": 3, "model": {"name": "vit", "width": 16}, "seeds": 1}
+    changed = merge(SPEC, {"training": {"epochs": 3}, "model": {"width": 16}, "seeds": 1})
     write_record(paths["two", 1], record("two", 1, spec=changed))
     write_record(paths["two", 2], record("two", 2, predictions="01", labels="0x2"))
     with pytest.raises(UserError) as error:
@@ -137,14 +165,14 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         ["runs/one/seed1.json", "not whole JSON"],
         ["runs/one/seed2.json", "changed after it was written"],
         ["runs/one/seed3.json", "holds two seed 7, not one seed 3"],
-        ["runs/two/seed1.json", "differ in epochs, model.width, seeds"],
+        ["runs/two/seed1.json", "differ in model.width, seeds, training.epochs"],
         ["runs/two/seed2.json", "2 predictions for 3 labels"],
         ["runs/two/seed2.json", "labels other than the digits"],
     ):
         assert sum(all(word in line for word in words) for line in lines) == 1, words
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "90"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "90", True, 10**400])
 def test_a_value_that_is_not_a_finite_number_is_refused(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
     broken = record("one", 0)
     broken["metrics"]["test/accuracy"] = value
@@ -176,26 +204,117 @@ def test_several_versions_of_the_training_code_are_a_note(tmp_path: Path) -> Non
     write(tmp_path, study)
     write_record(tmp_path / "runs/two/seed0.json", record("two", 0, provenance={"source": "b" * 64}))
     tidy = collect(study, tmp_path)
-    assert len(tidy.runs) == 3 * 4
+    assert len(tidy.runs) == 3 * 13
     (note,) = tidy.notes
     assert "2 by aaaaaaaaaaaa," in note
     assert "1 by bbbbbbbbbbbb)" in note
 
 
 def test_predictions_are_counted_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    length, number = 10_000, 400
-    made = Counter()
+    length, number, made = 10_000, 400, Counter()
+    spec = spec_with_tests(length)
 
     def read(path: Path) -> dict:
         made["characters"] += 2 * length
         seed = int(path.stem[4:])
-        return record("one", seed) | {"labels": f"{seed % 10}" * length, "predictions": f"{seed % 7}" * length}
+        return record("one", seed, spec=spec, labels="7" * length, predictions=f"{seed % 7}" * length)
 
     monkeypatch.setattr(module, "read_record", read)
-    study = study_of(*(("one", seed) for seed in range(number)))
+    study = study_of(*(("one", seed) for seed in range(number)), spec=spec)
     tracemalloc.start()
     confusion = collect(study, Path()).confusion
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert confusion["count"].sum() == number * length
     assert peak < 0.8 * made["characters"]
+
+
+# Records that contradict themselves, or one another
+
+
+def forged(**changes: Any) -> dict:
+    """A record with other numbers in it ("metrics.test/accuracy"), or without them (None), and a checksum that fits."""
+    made = json.loads(json.dumps(record("one", 0)))
+    for path, value in changes.items():
+        block, _, key = path.rpartition(".")
+        place = made[block] if block else made
+        place.pop(key) if value is None else place.update({key: value})
+    return seal_record(made)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"metrics.test/accuracy": 99.0}, "has 99.0 as test/accuracy; its predictions and labels make it 90.0"),
+        ({"metrics.test/correct": 10}, "has 10 as test/correct; its predictions and labels make it 9"),
+        ({"predictions": DIGITS}, "has 90.0 as test/accuracy; its predictions and labels make it 100.0"),
+        ({"labels": DIGITS[::-1]}, "has 9 as test/correct; its predictions and labels make it 1"),
+        ({"predictions": DIGITS[:9]}, "has 9 predictions for 10 labels"),
+        ({"predictions": DIGITS[:9], "labels": DIGITS[:9]}, "has 9 labels; its spec tests 10"),
+        ({"labels": "012345678x"}, "has labels other than the digits 0 to 9"),
+        ({"metrics.data/test_images": 10000}, "has 10000 as data/test_images; its data settings make it 10"),
+        ({"metrics.data/train_images": 60000}, "has 60000 as data/train_images; its data settings make it 100"),
+        ({"metrics.train/loss": 0.9}, "has 0.9 as train/loss; its curves make it 1.0"),
+        ({"metrics.validation/accuracy": 99.5}, "has 99.5 as validation/accuracy; its curves make it 80.5"),
+        ({"curve.train/loss": [3.0, 2.0, 1.0]}, "has 3 epochs of train/loss; its spec trains 2"),
+        ({"curve.train/loss": []}, "has 0 epochs of train/loss; its spec trains 2"),
+        ({"curve.validation/loss": None}, "has no curve validation/loss"),
+        ({"curve.test/loss": [1.0, 1.0]}, "has the curve test/loss, which its spec does not give"),
+        ({"metrics.test/loss": None, "metrics.test/correct": None}, "has no metric test/correct, test/loss"),
+        ({"metrics.test/digit_accuracy": 9.0}, "has the metric test/digit_accuracy, which its spec does not give"),
+        ({"metrics.test/loss": -0.1}, "has -0.1 as test/loss, which cannot be"),
+        ({"timing.seconds": -1.0}, "has -1.0 as timing/seconds, which cannot be"),
+        ({"curve.train/loss": 5.0}, "has a value of train/loss that is not a finite number"),
+        ({"curve.validation/accuracy": [100.5, 80.5]}, "has 100.5 as validation/accuracy, which cannot be"),
+    ],
+)
+def test_a_record_that_contradicts_itself_is_refused(tmp_path: Path, changes: dict, said: str) -> None:
+    study = study_of(("one", 0))
+    (tmp_path / "runs/one").mkdir(parents=True)
+    (tmp_path / "runs/one/seed0.json").write_text(json.dumps(forged(**changes)))
+    with pytest.raises(UserError) as error:
+        collect(study, tmp_path)
+    assert f"runs/one/seed0.json {said}; delete it and run again." in str(error.value).splitlines()
+
+
+def test_the_best_epoch_is_the_first_with_the_highest_validation_accuracy(tmp_path: Path) -> None:
+    spec = merge(SPEC, {"evaluation": {"checkpoint": "best_validation"}})
+    curve = {"train/loss": [2.0, 1.0], "validation/accuracy": [80.5, 80.5], "validation/loss": [1.5, 1.7]}
+    metrics = record("one", 0)["metrics"]
+    for best in (1, 2):
+        made = record("one", 0, spec=spec, curve=curve, metrics=metrics | {"validation/best_epoch": best})
+        write_record(tmp_path / "runs/one/seed0.json", made)
+        if best == 1:
+            assert len(collect(study_of(("one", 0), spec=spec), tmp_path).runs) == 14
+        else:
+            with pytest.raises(UserError, match="has 2 as validation/best_epoch; its curves make it 1"):
+                collect(study_of(("one", 0), spec=spec), tmp_path)
+
+
+@pytest.mark.parametrize(("metric", "right"), [("test/digit_accuracy", 87.5), ("test/sequence_accuracy", 50.0)])
+def test_a_grid_is_right_where_all_four_digits_are(tmp_path: Path, metric: str, right: float) -> None:
+    spec = merge(SPEC, {"data": {"grids": {"train": 100, "test": 2}, "validation": None, "limit": None}})
+    spec["model"] = {"name": "grid_reader", "patch": 14}
+    metrics = {"data/test_images": 2, "data/train_images": 100, "model/parameters": 9, "model/sequence_length": 16}
+    metrics |= {"model/vocabulary": 13, "train/loss": 1.0, "test/digit_accuracy": 87.5, "test/sequence_accuracy": 50.0}
+    changes = {"spec": spec, "curve": {"train/loss": [2.0, 1.0]}, "labels": "01234567", "predictions": "0123456<"}
+    write_record(tmp_path / "runs/one/seed0.json", record("one", 0, **changes, metrics=metrics))
+    assert collect(study_of(("one", 0), spec=spec), tmp_path).confusion["count"].sum() == 8
+    write_record(tmp_path / "runs/one/seed0.json", record("one", 0, **changes, metrics=metrics | {metric: 75.0}))
+    with pytest.raises(UserError, match=f"has 75.0 as {metric}; its predictions and labels make it {right}"):
+        collect(study_of(("one", 0), spec=spec), tmp_path)
+
+
+@pytest.mark.parametrize("share", ["model/parameters", "labels"])
+def test_runs_of_one_experiment_share_their_labels_and_the_model_s_size(tmp_path: Path, share: str) -> None:
+    study = study_of(("one", 0), ("one", 1), ("two", 0))
+    write(tmp_path, study)
+    other = {"labels": DIGITS[::-1], "predictions": DIGITS[::-1]}
+    if share != "labels":
+        other = {"metrics": record("one", 1)["metrics"] | {share: 1001}}
+    write_record(tmp_path / "runs/one/seed1.json", record("one", 1, **other))
+    with pytest.raises(UserError) as error:
+        collect(study, tmp_path)
+    first, second = "runs/one/seed1.json and runs/one/seed0.json", f"differ in {share}, though their spec is the same"
+    assert str(error.value).startswith(f"{first} {second}")
+    assert "\n" not in str(error.value)

@@ -43,7 +43,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_written_is_read(path: Path) -> None:
     write_record(path, RECORD)
     read = read_record(path)
-    assert set(read) == KEYS
+    assert set(read) == set(KEYS)
     assert {key: value for key, value in read.items() if key != "checksum"} == RECORD
     assert read == seal_record(RECORD) == seal_record(seal_record(RECORD))
 

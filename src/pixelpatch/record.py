@@ -22,17 +22,17 @@ from pixelpatch.source import source_digest
 
 FORMAT = 1
 KEYS = {
-    "format",
-    "experiment",
-    "seed",
-    "spec",
-    "metrics",
-    "curve",
-    "predictions",
-    "labels",
-    "timing",
-    "provenance",
-    "checksum",
+    "format": int,
+    "experiment": str,
+    "seed": int,
+    "spec": dict,
+    "metrics": dict,
+    "curve": dict,
+    "predictions": str,
+    "labels": str,
+    "timing": dict,
+    "provenance": dict,
+    "checksum": str,
 }
 
 
@@ -55,7 +55,7 @@ def read_record(path: Path) -> dict[str, Any]:
     text = read_text(path)
     record = parse_json(text, path)
     again = "delete it and run again to have it rebuilt"
-    if not isinstance(record, dict) or set(record) != KEYS or record["format"] != FORMAT:
+    if not isinstance(record, dict) or record.keys() != KEYS.keys() or record["format"] != FORMAT:
         raise UserError(f"{path} is not a run record of format {FORMAT}; {again}.")
     try:
         intact = _checksum(record) == record["checksum"] and canonical_json(record) + "\n" == text
@@ -63,6 +63,8 @@ def read_record(path: Path) -> dict[str, Any]:
         intact = False
     if not intact:
         raise UserError(f"{path} was changed after it was written (its checksum does not match); {again}.")
+    if wrong := [key for key, kind in KEYS.items() if type(record[key]) is not kind]:
+        raise UserError(f"{path} has another kind of value than a run's record as {', '.join(wrong)}; {again}.")
     return record
 
 

@@ -1,6 +1,6 @@
 """Records to tidy tables: every run of the study, read whole and checked, or a list of all that is wrong."""
 
-import math
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pixelpatch.analysis.contradictions import codes, constants, contradictions
 from pixelpatch.checks import differing
 from pixelpatch.errors import UserError
 from pixelpatch.record import read_record
@@ -38,20 +39,21 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
     """Read the record of every run of `study` (as in study.json, which lies in `folder`) into tidy tables.
 
     Raises UserError, with everything that is wrong at once, for a record that is missing, torn or edited, that belongs
-    to another experiment, seed or spec, that holds a number that is not finite, or that was made by training code
-    other than `source` (a digest) where that is given; and for a run that is listed twice.
+    to another experiment, seed or spec, that holds a number that is not finite, that contradicts itself or the other
+    runs of its experiment, or that was made by training code other than `source` (a digest) where that is given; and
+    for a run that is listed twice.
     Records of several versions of the training code are told of in `notes`. Holds one record's predictions at a time.
     """
     problems = _repeats(study["runs"])
-    runs, curves, confusion, sources = [], [], [], Counter()
+    runs, curves, confusion, sources, first = [], [], [], Counter(), {}
     for run in study["runs"]:
         try:
             record = read_record(Path(folder) / run["record"])
         except UserError as error:
             problems.append(str(error))
             continue
-        problems += _problems(run, record, study["experiments"])
-        if source and record["provenance"]["source"] != source:
+        problems += list(_problems(run, record, study["experiments"])) or _strays(run, record, first)
+        if source and record["provenance"].get("source") != source:
             problems.append(
                 f"{run['record']} was made by other training code ({record['provenance']['source']}, now {source}); "
                 "delete it and run again."
@@ -66,7 +68,7 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
             for epoch, value in enumerate(values, start=1)
         ]
         confusion.append(_confusion(record["labels"], record["predictions"]))
-        sources[record["provenance"]["source"]] += 1
+        sources[record["provenance"].get("source", "unknown")] += 1
     if problems:
         raise UserError(_listed(problems))
     return Tidy(
@@ -98,17 +100,29 @@ def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
             f"{name} holds {record['experiment']} seed {record['seed']}, not {run['experiment']} seed {run['seed']}: "
             "it was moved or copied; delete it and run again."
         )
-    elif differences := sorted(differing(record["spec"], experiments[run["experiment"]]["spec"])):
+        return
+    if differences := sorted(differing(record["spec"], experiments[run["experiment"]]["spec"])):
         keys = ", ".join(differences)
         yield f"{name} is of another spec than the study's (they differ in {keys}); delete it and run again."
-    values = [*_numbers(record), *((metric, value) for metric, curve in record["curve"].items() for value in curve)]
-    for metric in dict.fromkeys(metric for metric, value in values if not _finite(value)):
-        yield f"{name} has a value of {metric} that is not a finite number; the run failed, so delete it and run again."
-    labels, predictions = record["labels"], record["predictions"]
-    if len(labels) != len(predictions):
-        yield f"{name} has {len(predictions)} predictions for {len(labels)} labels; delete it and run again."
-    if not set(labels) <= set("0123456789"):
-        yield f"{name} has labels other than the digits 0 to 9; delete it and run again."
+        return
+    curves = {metric: curve if isinstance(curve, list) else [None] for metric, curve in record["curve"].items()}
+    values = [*_numbers(record), *((metric, value) for metric, curve in curves.items() for value in curve)]
+    if failed := dict.fromkeys(metric for metric, value in values if not _finite(value)):
+        for metric in failed:
+            yield f"{name} has a value of {metric} that is not a finite number; delete it and run again."
+        return
+    for contradiction in contradictions(record, record["spec"]):
+        yield f"{name} {contradiction}; delete it and run again."
+
+
+def _strays(run: dict, record: dict, first: dict[str, tuple[str, dict]]) -> Iterator[str]:
+    """A sentence where a record differs in what all runs of its experiment share from the `first` one, noted there."""
+    name, shared = first.setdefault(run["experiment"], (run["record"], constants(record)))
+    if differences := sorted(differing(constants(record), shared)):
+        yield (
+            f"{run['record']} and {name} differ in {', '.join(differences)}, though their spec is the same: they were "
+            "not made from the same data by the same code; delete both and run again."
+        )
 
 
 def _numbers(record: dict) -> list[tuple[str, Any]]:
@@ -118,15 +132,12 @@ def _numbers(record: dict) -> list[tuple[str, Any]]:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _confusion(labels: str, predictions: str) -> np.ndarray:
     """Counts of shape (10 labels, 10 digits and OTHER)."""
-    # One code point is one number; whatever lies below "0" wraps round to a large one, so one comparison does.
-    row, column = (
-        np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32) - ord("0") for text in (labels, predictions)
-    )
+    row, column = codes(labels), codes(predictions)
     cell = row * (OTHER + 1) + np.minimum(column, OTHER)
     return np.bincount(cell, minlength=10 * (OTHER + 1)).reshape(10, OTHER + 1)
 
