@@ -134,6 +134,10 @@ def test_a_missing_or_broken_table_is_told_in_one_sentence(tmp_path: Path) -> No
     (tmp_path / "runs.csv").write_text("experiment,seed,narrowed,metric,value\npit,0,True,test/loss,0.x2\n")
     with pytest.raises(UserError, match=r"runs\.csv is not a table .*0\.x2"):
         read_table(tmp_path, "runs")
+    row = "pit,0,True,test/loss,0.2\n"
+    (tmp_path / "runs.csv").write_text(f"experiment,seed,narrowed,metric,value\n{row}{row}")
+    with pytest.raises(UserError, match=r"runs\.csv is not a table \(it has a row twice\)"):
+        read_table(tmp_path, "runs")
 
 
 def test_what_claims_view_shows_of_every_kind_of_claim() -> None:

@@ -29,6 +29,7 @@ _TEXT = ("metric", "documented", "note", "predicted")
 # What must stand in the columns of the tables that are read again; in those of a claim, numbers can be missing.
 _RUN = {"experiment": "str", "seed": "int64"}
 _METRIC = _RUN | {"narrowed": "bool", "metric": "str"}
+_TIDY = ("runs", "curves", "confusion")
 _COLUMNS = {
     "runs": _METRIC | {"value": "float64"},
     "curves": _METRIC | {"epoch": "int64", "value": "float64"},
@@ -74,6 +75,8 @@ def read_table(tables: Path, name: str) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, "str") | columns)
         if missing := columns.keys() - table.columns:
             raise ValueError(f"it has no column {', '.join(sorted(missing))}")
+        if name in _TIDY and table.duplicated([*columns][:-1]).any():  # the last one is what is measured
+            raise ValueError("it has a row twice")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     except ValueError as error:  # pandas' own errors too

@@ -200,6 +200,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")  # of a title with a damaged letter
 @pytest.mark.parametrize("name", READ_BY)
 def test_what_reads_a_damaged_table_ends_well_or_with_a_sentence(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], thorough: bool, name: str
@@ -207,7 +208,7 @@ def test_what_reads_a_damaged_table_ends_well_or_with_a_sentence(
     """Some damages leave a table: another digit. No table is the last word: they are all made from the records."""
     right = (results / name).read_bytes()
     shutil.copytree(results, tmp_path / "results", symlinks=True)
-    for changed in damaged(right, (*CHANGES, *DAMAGES), 100 if thorough else 4):
+    for changed in damaged(right, (*CHANGES, *DAMAGES), 30 if thorough else 2):
         (tmp_path / "results" / name).write_bytes(changed)
         for command in READ_BY[name] if thorough else READ_BY[name][-1:]:
             status = main(arguments(command, tmp_path / "results"))
