@@ -53,10 +53,10 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
             problems.append(str(error))
             continue
         problems += list(_problems(run, record, study["experiments"])) or _strays(run, record, first)
-        if source and record["provenance"].get("source") != source:
+        made_by = record["provenance"].get("source", "unknown")
+        if source and made_by != source:
             problems.append(
-                f"{run['record']} was made by other training code ({record['provenance']['source']}, now {source}); "
-                "delete it and run again."
+                f"{run['record']} was made by other training code ({made_by}, now {source}); delete it and run again."
             )
         if problems:
             continue  # only the other problems are still of interest
@@ -68,7 +68,7 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
             for epoch, value in enumerate(values, start=1)
         ]
         confusion.append(_confusion(record["labels"], record["predictions"]))
-        sources[record["provenance"].get("source", "unknown")] += 1
+        sources[made_by] += 1
     if problems:
         raise UserError(_listed(problems))
     return Tidy(
