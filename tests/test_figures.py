@@ -1,5 +1,7 @@
 """Figures: what is drawn is what the tables say, in the right place, readable, and the same bytes every time."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from sklearn.metrics import confusion_matrix
 
 from pixelpatch import data
 from pixelpatch.errors import UserError
-from pixelpatch.figures import CAPTIONS, FIGURES, confusion, save, style
+from pixelpatch.figures import FIGURES, caption, confusion, save, style
 
 TITLES = {"pit": "Pixel transformer", "cnn": "Blog CNN", "grid": "2×2 grid reader", "tiny": "Tiny ViT for $5 & 50 %"}
 CURVE = {"pit": "2.1 1.2 0.7", "tiny": "1.7 1.6 1.5"}
@@ -213,11 +215,19 @@ def test_no_text_is_cut_off_or_covers_another(name: str, kind: str, world: World
     assert [(texts[a], texts[b]) for a, b in overlaps] == []
 
 
+def test_only_the_figure_of_images_waits_for_pytorch() -> None:
+    names = [name for name in FIGURES if name != "sample_inputs"]
+    script = "import importlib, sys; [importlib.import_module(f'pixelpatch.figures.{name}') for name in sys.argv[1:]]"
+    script += "; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script, *names], check=False).returncode == 0
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_has_a_caption_of_whole_sentences(name: str) -> None:
-    assert CAPTIONS[name].endswith(".")
-    assert "\n" not in CAPTIONS[name]
-    assert " n" in CAPTIONS[name] or "(n" in CAPTIONS[name]
+    text = caption(name)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert " n" in text or "(n" in text
 
 
 @pytest.mark.parametrize("name", LETTERED)

@@ -2,31 +2,31 @@
 
 import inspect
 import io
+from collections.abc import Mapping
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
-from pixelpatch.figures import (
-    accuracy_by_system,
-    confusion,
-    documented_vs_replicated,
-    learning_curves,
-    sample_inputs,
-    style,
-)
+from pixelpatch.figures import style
 from pixelpatch.files import write_atomically
 
-_MODULES = {
-    module.__name__.rpartition(".")[2]: module
-    for module in (learning_curves, documented_vs_replicated, accuracy_by_system, sample_inputs, confusion)
-}
+NAMES = ("learning_curves", "documented_vs_replicated", "accuracy_by_system", "sample_inputs", "confusion")
 
-FIGURES: dict[str, style.Draw] = {name: module.draw for name, module in _MODULES.items()}
 
-# One paragraph under each figure: the first of its module's docstring.
-CAPTIONS: dict[str, str] = {
-    name: " ".join(inspect.getdoc(module).split("\n\n")[0].split()) for name, module in _MODULES.items()
-}
+def _draw(name: str, study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
+    # Each module is imported when it draws: PyTorch, which one of them needs, takes seconds and most of the memory.
+    return import_module(f"{__name__}.{name}").draw(study, tables, data)
+
+
+FIGURES: dict[str, style.Draw] = {name: partial(_draw, name) for name in NAMES}
+
+
+def caption(name: str) -> str:
+    """What stands under the figure `name`, one paragraph: the first of its module's docstring."""
+    return " ".join(inspect.getdoc(import_module(f"{__name__}.{name}")).split("\n\n")[0].split())
 
 
 @style.styled
