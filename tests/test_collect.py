@@ -15,6 +15,7 @@ from sklearn.metrics import confusion_matrix
 from pixelpatch.analysis import collect as module
 from pixelpatch.analysis.collect import CONFUSION, CURVES, RUNS, collect
 from pixelpatch.errors import UserError
+from pixelpatch.files import canonical_json
 from pixelpatch.record import seal_record, write_record
 from pixelpatch.study import merge
 
@@ -271,7 +272,7 @@ def forged(**changes: Any) -> dict:
 def test_a_record_that_contradicts_itself_is_refused(tmp_path: Path, changes: dict, said: str) -> None:
     study = study_of(("one", 0))
     (tmp_path / "runs/one").mkdir(parents=True)
-    (tmp_path / "runs/one/seed0.json").write_text(json.dumps(forged(**changes)))
+    (tmp_path / "runs/one/seed0.json").write_text(canonical_json(forged(**changes)) + "\n")
     with pytest.raises(UserError) as error:
         collect(study, tmp_path)
     assert f"runs/one/seed0.json {said}; delete it and run again." in str(error.value).splitlines()

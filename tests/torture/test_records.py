@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from pixelpatch.__main__ import main
+from pixelpatch.files import canonical_json
 from pixelpatch.record import seal_record
 from pixelpatch.source import source_digest
 from pixelpatch.study import resolve
@@ -55,7 +56,7 @@ class Study:
     def write(self, seed: int, record: Record) -> None:
         """A record with a checksum that is right, whatever else is not."""
         self.path(seed).parent.mkdir(parents=True, exist_ok=True)
-        self.path(seed).write_text(json.dumps(seal_record(record)), encoding="utf-8")
+        self.path(seed).write_text(canonical_json(seal_record(record)) + "\n", encoding="utf-8")
 
     def run(self, *command: str) -> tuple[int, str]:
         """A command's exit status and all that it printed; no traceback, whatever happens."""
@@ -126,7 +127,8 @@ def with_literal(value: str) -> Callable[[Study], None]:
         record["metrics"]["test/loss"] = float(value)
         canonical = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         record["checksum"] = hashlib.sha256(canonical.encode()).hexdigest()
-        study.path(1).write_text(json.dumps(record), encoding="utf-8")
+        canonical = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        study.path(1).write_text(canonical + "\n", encoding="utf-8")
 
     return change
 
@@ -179,7 +181,7 @@ CASES: dict[str, tuple[Callable[[Study], None], str]] = {
     "a folder": (folder, "cannot be read: Is a directory"),
     "a link to itself": (circle, "cannot be read: Too many levels of symbolic links"),
     "of the future": (changed("format", to=2), "is not a run record of format 1"),
-    "NaN": (text(lambda whole: whole.replace('"test/loss": 1.', '"test/loss": NaN, "x": 1.')), "was changed after it"),
+    "NaN": (text(lambda whole: whole.replace('"test/loss":1.', '"test/loss":NaN,"x":1.')), "was changed after it"),
     "NaN with a checksum": (with_literal("nan"), "was changed after it was written"),
     "infinity with a checksum": (with_literal("inf"), "was changed after it was written"),
     "a number beyond floats": (changed("metrics", "test/loss", to=10**400), "has a value of test/loss that is not a"),
