@@ -2,6 +2,7 @@
 
 import gc
 import math
+import tracemalloc
 from collections.abc import Iterator
 from itertools import combinations
 
@@ -290,6 +291,23 @@ def test_drawn_permutations_are_close_to_all_of_them_and_replay() -> None:
     assert drawn[0] == drawn[1]
     assert drawn[0] != exact
     assert abs(drawn[0] - exact) < 5 * 2 * math.sqrt(exact / 2 / 3000)
+
+
+def test_permutations_of_many_seeds_need_little_memory_and_change_nothing() -> None:
+    a, b = np.random.default_rng(0).normal([0, 0.1], 1, (600, 2)).T
+    tracemalloc.start()
+    drawn = ours.permutation_p_value(a, b, permutations=2999, rng=np.random.default_rng(1))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    def difference(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+        return x.mean(axis=axis) - y.mean(axis=axis)
+
+    at_once = stats.permutation_test(
+        (a, b), difference, vectorized=True, n_resamples=2999, rng=np.random.default_rng(1)
+    )
+    assert drawn == at_once.pvalue
+    assert peak < 2999 * 1200 * 8 * 1.5  # all of them at once are that many numbers, and their indices again
 
 
 def test_permutation_of_equal_values_is_no_surprise() -> None:

@@ -23,6 +23,7 @@ from statsmodels.stats.multitest import multipletests
 # Distances below this share of the numbers themselves are the noise of binary fractions (92.305 - 92.3 > 0.005).
 ROUNDING = 1e-12
 MOST_SEEDS = 2**40
+AT_ONCE = 2**20  # values that permutations hold at a time: memory is bounded, the draws are the same
 
 
 class CurveTest(NamedTuple):
@@ -221,7 +222,12 @@ def permutation_p_value(a: ArrayLike, b: ArrayLike, *, permutations: int, rng: G
         return np.round(x.mean(axis=axis) - y.mean(axis=axis), 9)
 
     samples = ((a - low) / width, (b - low) / width)
-    return float(stats.permutation_test(samples, difference, vectorized=True, n_resamples=permutations, rng=rng).pvalue)
+    batch = max(1, AT_ONCE // len(pooled))
+    return float(
+        stats.permutation_test(
+            samples, difference, vectorized=True, n_resamples=permutations, batch=batch, rng=rng
+        ).pvalue
+    )
 
 
 def hedges_g(a: ArrayLike, b: ArrayLike) -> float:
