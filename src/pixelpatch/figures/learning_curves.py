@@ -24,6 +24,7 @@ METRICS = {
     "validation/accuracy": "validation acc. (%)",
 }
 LOG_FROM = 20  # a loss that falls by more than this factor is drawn on a log axis
+SHADE = 20  # of very many seeds, each line is so faint that their density shows and the mean stays in sight
 MARKED = 10  # markers per line, about: more hide the line
 
 
@@ -52,7 +53,8 @@ def _panel(axis: Axes, study: Mapping[str, Any], system: str, metric: str, seeds
     axis.fill_between(
         seeds.index, seeds.min(axis="columns"), seeds.max(axis="columns"), color=look.colour, alpha=0.2, lw=0
     )
-    axis.plot(seeds, color=look.colour, lw=0.5, alpha=0.6, label="_seed")
+    alpha = min(0.6, SHADE / seeds.shape[1])
+    axis.plot(seeds, color=look.colour, lw=0.5, alpha=alpha, label="_seed")
     axis.plot(mean, color=look.colour, marker=look.marker, markevery=1 + len(seeds) // MARKED, label="mean")
     if printed:
         epochs = range(1, len(printed) + 1)
