@@ -24,7 +24,8 @@ torture: setup
 # The tables of README.md, from the published records (those of results/full that are committed) and benchmark.
 readme: setup
 	snakemake --cores all --config preset=full seeds=recorded
-	python -m pixelpatch readme README.md verdicts=results/full/tables/claims.md speeds=results/benchmark/training.md
+	python -m pixelpatch readme README.md verdicts=results/full/tables/claims.md speeds=results/benchmark/training.md \
+		scale=results/benchmark/scale.md
 
 # Each system beside what a user would run instead: results/benchmark/training.csv and .png, in a quarter of an hour.
 # Nothing else should run on the machine. On a GPU:  make benchmark ARGS="--device cuda"
@@ -32,6 +33,11 @@ benchmark: setup
 	uv pip install --quiet --constraints requirements.lock --editable ".[benchmark]"
 	snakemake --quiet --cores 1 fetch
 	python benchmarks/training.py --data data/mnist --output results/benchmark $(ARGS)
+
+# Planning and analysing 1,000, 3,000 and 10,000 runs, nothing trained: results/benchmark/scale.csv, in some minutes.
+benchmark-scale: setup
+	snakemake --quiet --cores 1 fetch
+	python benchmarks/scale.py --data data/mnist --output results/benchmark $(ARGS)
 
 setup: .venv/ready
 
