@@ -15,6 +15,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/analysis.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/tracking.smk"
 
 
 rule all:
@@ -24,6 +25,7 @@ rule all:
         RECORDS,
         expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=TABLES, format=["csv", "md", "tex"]),
         expand(f"{RESULTS}/figures/{{figure}}.{{format}}", figure=FIGURES, format=["pdf", "png"]),
+        [] if TRACKING == "disabled" else rules.track.output,
 
 
 onsuccess:

@@ -1,10 +1,13 @@
 """What several tests need: one thread, and a small stand-in for MNIST."""
 
+import os
+
 import pytest
 import torch
 from torch import Tensor
 
 torch.set_num_threads(1)
+os.environ.pop("WANDB_MODE", None)  # the tests say themselves how runs are followed
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -18,12 +18,13 @@ from typing import Any
 
 import pytest
 import yaml
+from wandb_offline import read_run
 
 from pixelpatch.__main__ import main
 from pixelpatch.fetch import fetch
 from pixelpatch.lock import Lock
 from pixelpatch.record import read_record, write_record
-from pixelpatch.runs import Run
+from pixelpatch.runs import How, Run
 from pixelpatch.source import source_digest
 from pixelpatch.stopping import SIGNALS, Stop
 
@@ -238,6 +239,39 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_from_the_very_step(
     assert read_record(record)["provenance"]["interruptions"] == [epoch]
 
 
+def test_a_stopped_run_goes_on_under_the_same_id_in_weights_and_biases(
+    processes: multiprocessing.context.ForkServerContext,
+    mnist: Path,
+    tmp_path: Path,
+) -> None:
+    """Each epoch is mirrored once, over both attempts, and a record is the same with and without a mirror."""
+    log, record = tmp_path / "log", tmp_path / "seed5.json"
+    arguments = [*single("grids", record, mnist), "--tracking", "offline", "--preset", "full"]
+    for attempt in range(2):
+        process = processes.Process(target=in_folder, args=(str(tmp_path), arguments, str(log)))
+        process.start()
+        if attempt == 0:
+            wait_for("epoch 2/8", log, process)
+            process.terminate()
+        process.join()
+        assert process.exitcode == (0 if attempt else 128 + signal.SIGTERM), log.read_text()
+    mirrored = map(read_run, (tmp_path / "wandb").glob("offline-run-*"))
+    first, second = sorted(mirrored, key=lambda run: -run.exit_code)
+    assert (first.exit_code, second.exit_code) == (1, 0)
+    assert first.run.run_id == second.run.run_id
+    assert first.epochs() + second.epochs() == list(range(1, 9))
+    losses = [row["train/loss"] for row in first.history + second.history]
+    assert losses == read_record(record)["curve"]["train/loss"]
+    assert second.summary["test/digit_accuracy"] == read_record(record)["metrics"]["test/digit_accuracy"]
+    assert main(single("grids", tmp_path / "alone.json", mnist)) == 0
+    assert comparable(tmp_path / "alone.json") == comparable(record)
+
+
+def in_folder(folder: str, arguments: list[str], log: str) -> None:
+    os.chdir(folder)
+    live(arguments, log)
+
+
 # Two at a time
 
 
@@ -366,5 +400,5 @@ def test_a_record_of_anything_else_is_not_taken_for_the_run_s(
     monkeypatch.setattr(Run, "_train", lambda self, *_, **__: trained.append(self))
     _, let_go = held(record, makes=False)
     threading.Timer(0.3, let_go).start()
-    assert run.complete({}, device="cpu", threads=1, wait=True, stop=Stop())
+    assert run.complete({}, How(device="cpu", threads=1, stop=Stop()), wait=True)
     assert trained == [run]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from wandb_offline import read_run
 
 from pixelpatch.record import read_record
 from pixelpatch.study import systems
@@ -103,6 +104,28 @@ def test_every_run_has_an_intact_record_with_its_provenance(checkout: Checkout) 
         assert record["provenance"]["threads"] == 1
         assert record["provenance"]["versions"].keys() >= {"python", "torch", "numpy"}
         assert len(record["provenance"]["source"]) == 16
+
+
+def test_every_run_and_the_analysis_are_mirrored_offline(checkout: Checkout) -> None:
+    """In Weights & Biases, as the configuration has it by default: what the records say, and the verdicts."""
+    study = json.loads((checkout.folder / "results/smoke/study.json").read_text())
+    folders = list((checkout.folder / "wandb").glob("offline-run-*"))
+    mirrored = {read.run.display_name: read for read in map(read_run, folders)}
+    assert len(folders) == len(mirrored) == len(study["runs"]) + 1
+    for run in study["runs"]:
+        record = read_record(checkout.folder / "results/smoke" / run["record"])
+        mirror = mirrored[f"{run['experiment']}-seed{run['seed']}"]
+        assert mirror.exit_code == 0
+        assert mirror.epochs() == [1]
+        assert {metric: [row[metric] for row in mirror.history] for metric in record["curve"]} == record["curve"]
+        assert mirror.summary.items() >= record["metrics"].items()
+        assert {key: mirror.config[key] for key in ("spec", "seed", "experiment")}.items() <= record.items()
+        assert mirror.config["provenance"].items() <= record["provenance"].items()
+        assert (mirror.run.run_group, mirror.run.job_type) == (run["experiment"], "train")
+        assert list(mirror.run.tags) == ["smoke", "cpu"]
+    analysis = mirrored["analysis-smoke"]
+    assert {"claims", "comparisons", "accuracy", "figures/learning_curves"} <= analysis.history[0].keys()
+    assert analysis.summary["verdicts/contradicted"] == 1
 
 
 def test_a_second_run_has_nothing_to_do_and_says_so_quickly(checkout: Checkout) -> None:

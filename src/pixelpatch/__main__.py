@@ -14,6 +14,7 @@ from pixelpatch.errors import UserError
 from pixelpatch.files import read_text, readable_json, write_atomically
 from pixelpatch.stopping import Stop, Stopped
 from pixelpatch.study import read_study, resolve
+from pixelpatch.tracking import log_analysis, mode
 
 if TYPE_CHECKING:
     from pixelpatch.runs import Run
@@ -66,9 +67,17 @@ def train(options: argparse.Namespace) -> None:
     What was stopped goes on from there: SIGTERM and SIGUSR1 have the run save its state and stop.
     """
     from pixelpatch.data import load_mnist
+    from pixelpatch.runs import How
     from pixelpatch.training import Diverged
 
-    device, single, stop = _device(options.device), options.study is None, Stop().listen()
+    single = options.study is None
+    how = How(
+        device=_device(options.device),
+        threads=options.threads,
+        stop=Stop().listen(),
+        tracking=mode(options.tracking),
+        preset=options.preset if single else read_study(options.study)["preset"],
+    )
     runs, failures = [], []
     for run in _runs(options):
         try:
@@ -83,7 +92,7 @@ def train(options: argparse.Namespace) -> None:
         left = []
         for run in runs:
             try:
-                if not run.complete(mnist, device=device, threads=options.threads, wait=wait, stop=stop):
+                if not run.complete(mnist, how, wait=wait):
                     left.append(run)
             except Diverged as error:
                 failures.append(f"{run.name}: {error}")
@@ -149,6 +158,18 @@ def figure(options: argparse.Namespace) -> None:
     save(drawn, options.output.with_suffix(""))
 
 
+def track(options: argparse.Namespace) -> None:
+    """Show Weights & Biases the tables and figures of a finished study."""
+    study, results = read_study(options.study), options.study.parent
+    log_analysis(
+        mode(options.tracking),
+        preset=study["preset"],
+        tables=results / "tables",
+        figures=results / "figures",
+        study=study,
+    )
+
+
 def show(options: argparse.Namespace) -> None:
     """Print the verdict table of a finished study, and where its figures lie."""
     from pixelpatch.tables import read_table, terminal_claims
@@ -178,6 +199,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pixelpatch", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="verb")
 
+    tracking = "of Weights & Biases: offline, online or disabled (WANDB_MODE goes first; disabled, by default)"
+
     def verb(function: Any) -> argparse.ArgumentParser:
         added = verbs.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
         added.set_defaults(verb=function)
@@ -205,6 +228,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--threads", type=partial(_whole, least=1), default=1, help="CPU threads; bits repeat at the same count"
     )
     command.add_argument("--device", help="cpu or cuda; the GPU if there is one, by default")
+    command.add_argument("--preset", default="", help="of a single run: the preset's name, for Weights & Biases")
+    command.add_argument("--tracking", help=tracking)
+
+    command = verb(track)
+    command.add_argument("--study", type=Path, required=True)
+    command.add_argument("--tracking", help=tracking)
 
     command = verb(collect)
     command.add_argument("--study", type=Path, required=True)

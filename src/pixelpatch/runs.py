@@ -15,9 +15,25 @@ from pixelpatch.lock import Lock
 from pixelpatch.record import FORMAT, provenance, read_record, write_record
 from pixelpatch.source import source_digest
 from pixelpatch.stopping import Stop
-from pixelpatch.training import Diverged, processor, train
+from pixelpatch.tracking import Tracker, run_id
+from pixelpatch.training import Diverged, fingerprint, processor, train
 
 POLL_SECONDS = 0.5  # between two looks at a lock that another process has
+
+
+@dataclass(frozen=True)
+class How:
+    """What a run does not depend on, but for its bits: where it is trained, who follows it, and when to stop.
+
+    `device` is a name as PyTorch has it, `tracking` one of pixelpatch.tracking.MODES; `preset` is told to Weights &
+    Biases alone.
+    """
+
+    device: str
+    threads: int
+    stop: Stop
+    tracking: str = "disabled"
+    preset: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,11 +80,11 @@ class Run:
             lock.release()
         return True
 
-    def complete(self, mnist: dict[str, Tensor], *, device: str, threads: int, wait: bool, stop: Stop) -> bool:
+    def complete(self, mnist: dict[str, Tensor], how: How, *, wait: bool) -> bool:
         """Train, from where an attempt that was stopped left off, and write the record.
 
         A run that another process works on is left alone, and the answer False, unless `wait` says to wait for it.
-        A record of this very run, made by this very code, is kept. `device` is a name as PyTorch has it. Raises
+        A record of this very run, made by this very code, is kept. Raises
         Diverged and Stopped as `train` does, and UserError where a file cannot be written.
         """
         lock = self.new_lock()
@@ -78,8 +94,8 @@ class Run:
                 return False
             self.say(f"waiting for {lock.owner()}, which works on it")
             while not lock.take():
-                if stop:
-                    raise stop.stopped(self.name, f"while it waited for {lock.owner()}")
+                if how.stop:
+                    raise how.stop.stopped(self.name, f"while it waited for {lock.owner()}")
                 time.sleep(POLL_SECONDS)
         try:
             if self._made():
@@ -87,7 +103,7 @@ class Run:
             else:
                 remove_temporaries(self.record)
                 remove_temporaries(self.checkpoint)
-                self._train(mnist, device=device, threads=threads, stop=stop)
+                self._train(mnist, how)
             self._tidy()
         except Diverged:  # as it would from its checkpoint
             self._tidy()
@@ -96,20 +112,29 @@ class Run:
             lock.release()
         return True
 
-    def _train(self, mnist: dict[str, Tensor], *, device: str, threads: int, stop: Stop) -> None:
-        origin = provenance(device=device_name(device), threads=threads)  # of the code as it is loaded
-        result = train(
-            self.spec,
-            self.seed,
-            mnist,
-            device=device,
-            threads=threads,
-            name=self.name,
-            checkpoint=self.checkpoint,
-            stop=stop,
+    def _train(self, mnist: dict[str, Tensor], how: How) -> None:
+        origin = provenance(device=device_name(how.device), threads=how.threads)  # of the code as it is loaded
+        where = {"device": how.device, "threads": how.threads, "name": self.name}
+        run = {"experiment": self.experiment, "seed": self.seed, "spec": self.spec}
+        tracker = Tracker.start(
+            how.tracking,
+            id=run_id(fingerprint(self.spec, self.seed, **where), how.preset),
+            name=f"{self.experiment}-seed{self.seed}",
+            group=self.experiment,
+            job_type="train",
+            tags=[how.preset, how.device],
+            config=run | {"preset": how.preset, "provenance": origin},
         )
-        record = {"format": FORMAT, "experiment": self.experiment, "seed": self.seed, "spec": self.spec}
-        write_record(self.record, record | result | {"provenance": origin | result["provenance"]})
+        summary = None
+        try:
+            result = train(
+                self.spec, self.seed, mnist, **where, checkpoint=self.checkpoint, stop=how.stop, follow=tracker.log
+            )
+            write_record(self.record, {"format": FORMAT} | run | result | {"provenance": origin | result["provenance"]})
+            timing = {f"timing/{key}": value for key, value in result["timing"].items() if not isinstance(value, list)}
+            summary = result["metrics"] | timing
+        finally:
+            tracker.finish(summary)
         scores = ", ".join(f"{key} {value:.4g}" for key, value in result["metrics"].items() if key.startswith("test/"))
         self.say(f"{scores}, {result['timing']['seconds']:.0f} s → {self.record}")
 

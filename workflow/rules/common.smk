@@ -13,12 +13,14 @@ from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json
 from pixelpatch.source import source_digest
 from pixelpatch.study import RECORDED, resolve, wanted_seeds
+from pixelpatch.tracking import mode
 
 # Slurm's warning before a job's time is up (train.smk) reaches every process of the job; it is for the training alone.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 SCHEMA = os.path.relpath(Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
 try:
     STUDY = resolve(config, yaml.safe_load(Path(SCHEMA).read_text(encoding="utf-8")))
+    TRACKING = mode(config["tracking"])
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -34,7 +36,9 @@ MNIST = [
 SOURCES = shlex.quote(canonical_json(config["data"]["sources"]))
 shell.prefix(f"MNIST_SOURCES={SOURCES}; ".replace("{", "{{").replace("}", "}}"))
 # How to train, which is no reason to train anew and so no parameter of the rule either.
-HOW = "" if config["device"] == "auto" else f"--device {config['device']}"
+HOW = f"--tracking {TRACKING} --preset {STUDY['preset']}"
+if config["device"] != "auto":
+    HOW += f" --device {config['device']}"
 ON_GPU = config["device"] == "cuda"
 CUDA_MEMORY_MB = 4000  # that CUDA's libraries take on the host, generously
 TIDY = ["runs", "curves", "confusion"]
@@ -80,3 +84,4 @@ localrules:
     collect,
     tables,
     figure,
+    track,

@@ -1,0 +1,16 @@
+# The verdicts and figures, shown to Weights & Biases: a mirror, which nothing reads and whose failure fails nothing.
+
+
+rule track:
+    input:
+        expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES),
+        expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),
+        study=f"{RESULTS}/study.json",
+    output:
+        touch(f"logs/{STUDY['preset']}/tracked"),
+    log:
+        f"logs/{STUDY['preset']}/track.log",
+    conda:
+        "../envs/pixelpatch.yaml"
+    shell:
+        "python -m pixelpatch track --study {input.study:q} --tracking {TRACKING} 2> {log:q}"
