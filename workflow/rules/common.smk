@@ -17,6 +17,8 @@ from pixelpatch.tracking import mode
 
 # Slurm's warning before a job's time is up (train.smk) reaches every process of the job; it is for the training alone.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+if set("{}") & set(str(workflow.basedir)):
+    raise WorkflowError(f"Snakemake takes the braces in {workflow.basedir} for wildcards: rename that folder.")
 SCHEMA = os.path.relpath(Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
 try:
     STUDY = resolve(config, yaml.safe_load(Path(SCHEMA).read_text(encoding="utf-8")))
