@@ -1,7 +1,9 @@
 """`python -m pixelpatch <verb>`: every step of the study, by itself."""
 
 import argparse
+import io
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -174,8 +176,8 @@ def show(options: argparse.Namespace) -> None:
     """Print the verdict table of a finished study, and where its figures lie."""
     from pixelpatch.tables import read_table, terminal_claims
 
-    print(terminal_claims(read_table(options.results / "tables", "claims")))
-    print(f"\nTables:  {options.results / 'tables'}\nFigures: {options.results / 'figures'}")
+    _print(terminal_claims(read_table(options.results / "tables", "claims")))
+    _print(f"\nTables:  {options.results / 'tables'}\nFigures: {options.results / 'figures'}")
 
 
 def readme(options: argparse.Namespace) -> None:
@@ -319,6 +321,17 @@ def _check_spec(run: "Run") -> None:
             problems = [str(error)]
     if problems:
         raise UserError(f"The spec of {run.experiment} cannot be trained: {' '.join(problems)}")
+
+
+def _print(text: str) -> None:
+    """To stdout, in the characters that it has. Raises UserError where it takes no more: a full disk, a closed pipe."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more when it ends
+        raise UserError(f"standard output cannot be written: {error.strerror}.") from None
 
 
 def _json(text: str, option: str) -> Any:
