@@ -197,7 +197,7 @@ def test_the_analysis(
     (disk.folder / "runs").symlink_to(undisturbed / "runs")
     steps = verbs(disk.folder, config, mnist)
     if not thorough:
-        steps = {name: steps[name] for name in ("study", "collect", "tables claims", "figure sample_inputs")}
+        steps = {name: steps[name] for name in ("study", "collect", "tables accuracy")}
     for name, step in steps.items():
         disk.fill()
         before = disk.files()

@@ -125,8 +125,8 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("declared", [2**32, 2**60])
 def test_an_npm_package_that_is_a_bomb(tmp_path: Path, thorough: bool, declared: int) -> None:
     """It tells 4 GB, and has them; and it tells an exabyte."""
-    if declared == 2**32 and not thorough:
-        pytest.skip("one of two bombs is enough, without --thorough")
+    if not thorough:
+        pytest.skip("a bomb in a folder is enough, without --thorough")
     header = tarfile.TarInfo(f"package/data/{next(iter(FILES))}")
     header.size = declared
     packed = bomb(header.tobuf(tarfile.GNU_FORMAT), 2**32)
@@ -160,7 +160,7 @@ def test_no_text_of_the_configuration_is_run(tmp_path: Path, mnist: Path, thorou
     data = {"folder": f"data/{PATH}", "sources": sources}
     made = checkout(tmp_path / PATH, {"experiments": config["experiments"], "data": data, "results": f"results/{PATH}"})
     results = made.folder / f"results/{PATH}/smoke"
-    wanted = ["tables/claims.md", "tables/accuracy.tex", "figures/accuracy_by_system.pdf"]
+    wanted = ["tables/claims.tex", "figures/accuracy_by_system.pdf"]
     targets = [] if thorough else [f"results/{PATH}/smoke/{name}" for name in wanted]
     result = made.run(
         "snakemake", "--cores", "all", "--config", "preset=smoke", "only=vit16_tiny", "seeds=1", "--", *targets
@@ -176,8 +176,8 @@ def test_no_text_of_the_configuration_is_run(tmp_path: Path, mnist: Path, thorou
     assert set(os.listdir(made.folder / f"data/{PATH}")) == set(FILES)
 
 
-@pytest.mark.parametrize("bad", ["a {x}", "-rf", "a\n"])
-def test_a_path_that_is_none_is_refused_with_its_key(tmp_path: Path, bad: str) -> None:
+def test_a_path_that_is_none_is_refused_with_its_key(tmp_path: Path) -> None:
+    bad = "-rf {x}\n"
     result = checkout(tmp_path / "checkout", {"results": bad, "data": {"folder": bad}}).snakemake("--dry-run")
     said = result.stdout + result.stderr
     assert result.returncode == 1
