@@ -9,6 +9,8 @@ from pixelpatch.yaml_files import read_yaml
 try:
     for file in [Path("config.yaml"), *workflow.overwrite_configfiles]:
         if file.exists() and file.suffix != ".json":
-            read_yaml(file)
+            content = read_yaml(file)
+            if isinstance(content, dict) and "__use_yte__" in content:
+                raise UserError(f"{file} has the key __use_yte__: Snakemake would run code in it; leave it out.")
 except UserError as error:
     raise WorkflowError(str(error)) from None
