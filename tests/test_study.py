@@ -1,16 +1,23 @@
-"""The configuration: the repository's own, every key of it misspelt or of another kind, and what a study is made of."""
+"""The configuration, and what a study is made of: its runs, presets, experiments that extend others, its schema."""
 
 import copy
 import inspect
 import json
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
+from configurations import (
+    CHECKS,
+    CONFIG,
+    DELETE,
+    SCHEMA,
+    changed,
+    complaint,
+    study,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,93 +27,6 @@ from pixelpatch.errors import UserError
 from pixelpatch.models import MODELS
 from pixelpatch.study import merge, read_study, resolve, systems
 from pixelpatch.training import train
-
-ROOT = Path(__file__).parents[1]
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
-# Through JSON, as Snakemake hands it on: YAML's anchors are copies then, and a change of one is a change of one.
-CONFIG = json.loads(json.dumps(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))))
-CHECKS = {"vit16_tiny_bfloat16": "vit16_tiny", "seq2seq_2x2_bfloat16": "seq2seq_2x2"}  # of numerics, of these systems
-Path_ = tuple[str | int, ...]
-DELETE = object()
-
-
-def paths(value: Any, above: Path_ = ()) -> Iterator[Path_]:
-    """Where everything stands in a JSON value."""
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield (*above, key)
-        yield from paths(item, (*above, key))
-
-
-def at(value: Any, path: Path_) -> Any:
-    for key in path:
-        value = value[key]
-    return value
-
-
-def dotted(path: Path_) -> str:
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
-
-
-def changed(*changes: tuple[str | Path_, Any], config: Any = CONFIG) -> Any:
-    """The configuration with other values at some paths ("a.b" or a tuple), or without them."""
-    config = copy.deepcopy(config)
-    for path, value in changes:
-        path = tuple(path.split(".")) if isinstance(path, str) else path
-        block = at(config, path[:-1])
-        if value is DELETE:
-            del block[path[-1]]
-        else:
-            block[path[-1]] = value
-    return config
-
-
-def renamed(path: Path_, name: str) -> Any:
-    config = copy.deepcopy(CONFIG)
-    block = at(config, path[:-1])
-    items = [(name if key == path[-1] else key, value) for key, value in block.items()]
-    block.clear()
-    block.update(items)
-    return config
-
-
-def complaint(config: Any) -> str:
-    """The whole of what is said about a configuration that is refused."""
-    with pytest.raises(UserError) as caught:
-        resolve(config, SCHEMA)
-    first, *problems = str(caught.value).splitlines()
-    assert first == "The configuration has problems:"
-    assert problems
-    assert len(set(problems)) == len(problems)
-    assert all(problem.startswith("  ") and problem.endswith(".") for problem in problems)
-    return str(caught.value)
-
-
-def outcome(config: Any) -> str:
-    """What is said about a configuration, or nothing where it is a study, one that JSON can hold."""
-    try:
-        json.dumps(resolve(config, SCHEMA), allow_nan=False)
-    except UserError as error:
-        return str(error)
-    return ""
-
-
-def study(*changes: tuple[str | Path_, Any]) -> dict[str, Any]:
-    return resolve(changed(*changes), SCHEMA)
-
-
-def is_open(path: Path_) -> bool:
-    """Whether a key is a name that the configuration's author makes up."""
-    return path[:-1] in (("experiments",), ("presets",)) or path[-2:-1] == ("claims",)
-
-
-PATHS = list(paths(CONFIG))
-KEY_PATHS = [path for path in PATHS if isinstance(path[-1], str)]
-# Single values; without a model's name, a source's kind or a parent, nothing says what other keys there may be.
-VALUES = [
-    p for p in KEY_PATHS if not isinstance(at(CONFIG, p), dict | list) and p[-1] not in ("name", "kind", "extends")
-]
-BLOCKS = [(), *(path for path in PATHS if isinstance(at(CONFIG, path), dict))]
-
 
 # The repository's own configuration
 
@@ -129,220 +49,6 @@ def test_resolving_changes_no_argument() -> None:
     before = copy.deepcopy(config)
     resolve(config, schema)["experiments"]["child"]["spec"]["data"]["validation"]["images"] = -1
     assert (config, schema) == (before, SCHEMA)
-
-
-# Misspelt keys, missing keys, values of another kind
-
-
-@pytest.mark.parametrize("path", [p for p in KEY_PATHS if not is_open(p)], ids=dotted)
-def test_every_misspelt_key_is_named(path: Path_) -> None:
-    said = complaint(renamed(path, f"{path[-1]}y"))
-    place = dotted(path)
-    if path[-1] in ("name", "kind"):  # without these, nothing says which other keys there may be
-        assert f"{place} is missing" in said
-    else:
-        assert f"{place}y is no" in said
-        assert f"did you mean {path[-1]}?" in said
-
-
-@pytest.mark.parametrize("path", [path for path in KEY_PATHS if is_open(path)], ids=".".join)
-def test_made_up_names_may_change_where_nothing_refers_to_them(path: Path_) -> None:
-    config = renamed(path, f"{path[-1]}0")
-    # the preset; where the checks run; narrowed by presets; what blog_cnn is better than; what the checks extend
-    if path[-1] in ("laptop", "full", "pit", "blog_vit", *CHECKS.values()):
-        assert repr(path[-1]) in complaint(config) or f"narrow.{path[-1]} is no experiment" in complaint(config)
-    else:
-        resolve(config, SCHEMA)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from([b for b in BLOCKS if not is_open((*b, "x"))]), st.text(min_size=1))
-def test_a_key_too_many_is_named(block: Path_, key: str) -> None:
-    if key not in at(CONFIG, block) and block[-1:] != ("narrow",):
-        with pytest.raises(UserError) as caught:
-            resolve(changed(((*block, key), 1)), SCHEMA)
-        # an optional key that the block happens not to have is there, with a value that is wrong or of no effect
-        assert key in str(caught.value)
-
-
-KINDS = st.one_of(
-    st.just(DELETE),
-    st.none(),
-    st.booleans(),
-    st.integers(-(10**30), 10**30),
-    st.integers(-2, 70),
-    st.floats(),
-    st.sampled_from([1e300, -0.0, math.nan, "1e-3", "", "0,3", "pit", "vit", "test/accuracy", 3.0, 10**6, 2**32]),
-    st.text(max_size=5),
-    st.recursive(
-        st.integers(0, 3) | st.text(max_size=3),
-        lambda inner: (
-            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3)
-        ),
-        max_leaves=5,
-    ),
-)
-
-
-@settings(max_examples=500, deadline=None)
-@given(st.sampled_from(PATHS), KINDS)
-def test_any_other_value_or_none_is_fine_or_its_key_is_named(path: Path_, value: Any) -> None:
-    said = outcome(changed((path, value)))
-    key = [key for key in path if isinstance(key, str)][-1]
-    # of resize, it is said what it does: the image's size; of another or no parent, what is then missing or differs
-    told = {"resize": "-pixel image", "extends": path[1] if len(path) > 1 else ""}
-    assert not said or key in said or (key in told and told[key] in said)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.sampled_from(VALUES), min_size=2, max_size=5, unique=True))
-def test_all_problems_are_said_at_once(chosen: list[Path_]) -> None:
-    said = complaint(changed(*((path, {"of another": "kind"}) for path in chosen)))
-    assert all(f"  {dotted(path)} is {{'of another': 'kind'}}" in said for path in chosen)
-
-
-@pytest.mark.parametrize(
-    "config", [None, [], 5, "preset: smoke", {}, {"experiments": []}, {"experiments": {"a": None}}]
-)
-def test_no_configuration_at_all(config: Any) -> None:
-    assert "the configuration" in complaint(config)
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "said"),
-    [
-        ("preset", "lapto", "preset is 'lapto'; did you mean laptop? Known: smoke, laptop, full."),
-        ("only", "pit,blog_vot", "only names the experiment 'blog_vot'; did you mean blog_vit?"),
-        ("only", ["pit", "pit"], "only has 'pit' twice"),
-        ("only", [], "only is []; it must be a list of the experiments that run"),
-        ("only", "pit,", "only names the experiment ''"),
-        ("seeds", "1,2,01", "seeds has 1 twice"),
-        ("presets.laptop.narrow.pitt", {}, "presets.laptop.narrow.pitt is no experiment; did you mean pit?"),
-        (
-            "presets.laptop.narrow.pit.data.limit.train",
-            0,
-            "presets.laptop.narrow.pit.data.limit.train is 0; it must be at",
-        ),
-        ("experiments.Pit", {}, "experiments.Pit is not a name of small letters"),
-        (
-            "experiments.pit.claims.a_b",
-            {},
-            "experiments.pit.claims.a_b is not a name of small letters, digits and hyphens",
-        ),
-        (
-            "experiments.pit.spec.model.patch",
-            5,
-            "model.patch is 5, which does not divide the 28-pixel image; choose from 1",
-        ),
-        ("experiments.vit16_tiny.spec.model.patch", 7, "model.patch is 7, which does not divide the 32-pixel image"),
-        ("experiments.seq2seq_2x2.spec.model.patch", 5, "patch is 5, which does not divide the 56-pixel image"),
-        (
-            "experiments.pit.spec.model.heads",
-            3,
-            "model.heads is 3, which does not divide the width 128; choose from 1, 2",
-        ),
-        ("experiments.pit.spec.model.name", "vitt", "model.name is 'vitt'; did you mean vit?"),
-        ("experiments.pit.spec.model.depth", 6.0, "model.depth is 6.0; it must be a whole number."),
-        ("experiments.pit.spec.model.position_slots", 784, "784 patches and a class token need 785"),
-        ("experiments.vit16_tiny.spec.model.width", 1, "width is 1; sine/cosine positions need at least 2"),
-        ("experiments.pit.spec.training.learning_rate", "1e-3", "write 1e-3 as 0.001 or 1.0e-3."),
-        ("experiments.pit.spec.training.momentum", 0.9, "training.momentum is for sgd; leave it out with adamw."),
-        (
-            "experiments.pit.spec.training.softmax_before_loss",
-            "no",
-            "softmax_before_loss is 'no'; it must be true or false.",
-        ),
-        ("experiments.blog_vit.spec.training.microbatch", 8, "microbatch would change what attend_over batch computes"),
-        ("experiments.pit.spec.data.limit", {"train": 5}, "experiments.pit.spec.data.limit is not a known key"),
-        (
-            "experiments.pit.spec.data.validation.images",
-            19999,
-            "images is 19999; it must leave some of the 19999 to train",
-        ),
-        ("experiments.vit4_assignment.spec.data.augmentation.crop.scale", [1.0, 0.8], "write the smaller number first"),
-        ("experiments.vit4_assignment.spec.data.augmentation.crop.scale", [0.8], "it must have at least 2 entries"),
-        (
-            "experiments.vit4_assignment.spec.training.batch",
-            55001,
-            "training.batch is 55001, more than the 55000 there are",
-        ),
-        ("experiments.blog_cnn.spec.data.resize", 32, "data.resize is 32; the model cnn takes 28-pixel images"),
-        ("experiments.blog_cnn.spec.evaluation.checkpoint", "best_validation", "data.validation is missing; add it"),
-        ("experiments.seq2seq_2x2.spec.data.grids", DELETE, "data.grids and model.name grid_reader do not fit"),
-        (
-            "experiments.seq2seq_2x2.spec.data.augmentation",
-            {"flip": 0.5},
-            "data.augmentation is not supported with data.g",
-        ),
-        (
-            "presets.smoke.narrow.all.data.limit.train",
-            100,
-            "presets.smoke.narrow leaves experiments.vit4_assignment.spec so",
-        ),
-        ("analysis.alpha", 0.5, "analysis.alpha is 0.5; it must be below 0.5."),
-        ("analysis.alpha", math.nan, "analysis.alpha is nan; it must be a finite number."),
-        ("analysis.compare", ["test/acuracy"], "compare has the metric 'test/acuracy'; did you mean test/accuracy?"),
-        (
-            "analysis.compare",
-            ["accuracy"],
-            "analysis.compare[0] is 'accuracy'; it must be a metric such as test/accuracy.",
-        ),
-        ("data.sources", [], "data.sources is []; it must not be empty."),
-        ("results", "", "results is ''; it must not be empty."),
-        ("title", 5, "title is not a known key"),
-        ("experiments.pit.title", 5, "experiments.pit.title is 5; it must be text; put it in quotes."),
-    ],
-)
-def test_what_is_said(path: str, value: Any, said: str) -> None:
-    assert said in complaint(changed((path, value)))
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "said"),
-    [
-        ("metric", "test/acuracy", ".metric is 'test/acuracy', no metric of pit; did you mean test/accuracy?"),
-        ("metric", DELETE, " has nothing to test; give it a metric and one of documented, curve"),
-        ("documented", DELETE, " has nothing to test; give it a metric and one of documented, curve"),
-        ("documented", 95.01, ".documented is 95.01; it must be text; put it in quotes."),
-        ("documented", "95,01", ".documented is '95,01'; it must be a number as it is printed, in quotes, such as"),
-        ("epoch", 3, ".metric is 'test/accuracy', no curve of pit; "),
-        ("better_than", "blog_vot", ".better_than is 'blog_vot'; did you mean blog_vit?"),
-        ("better_than", "pit", ".better_than is 'pit'; "),
-        ("better_than", "seq2seq_2x2", ".better_than is 'seq2seq_2x2', which has no test/accuracy."),
-        ("falls_every_epoch", False, ".falls_every_epoch is False; it can only be True."),
-        ("falls_every_epoch", True, " has documented and falls_every_epoch; make a claim of each."),
-    ],
-)
-def test_what_is_said_of_a_claim(key: str, value: Any, said: str) -> None:
-    claim = "experiments.pit.claims.test-accuracy"
-    assert claim + said in complaint(changed((f"{claim}.{key}", value)))
-
-
-@pytest.mark.parametrize(
-    ("claim", "said"),
-    [
-        (
-            {"metric": "train/loss", "curve": "1.0 0.5"},
-            ".curve has 2 numbers; spec.training.epochs is 25, so it needs 25.",
-        ),
-        ({"metric": "train/loss", "curve": "1.0, 0.5"}, "numbers as they are printed, separated by single spaces."),
-        ({"metric": "test/loss", "falls_every_epoch": True}, ".metric is 'test/loss', no curve of pit; did you mean t"),
-        ({"metric": "train/loss", "dips_only_at": [[3, 5]]}, ".dips_only_at has [3, 5]; write pairs of consecutive"),
-        (
-            {"metric": "train/loss", "dips_only_at": [[25, 26]]},
-            ".dips_only_at has [25, 26]; write pairs of consecutive",
-        ),
-        ({"metric": "train/loss", "documented": "1", "epoch": 26}, ".epoch is 26; the experiment has 25."),
-    ],
-)
-def test_what_is_said_of_a_claim_about_a_curve(claim: dict[str, Any], said: str) -> None:
-    assert said in complaint(changed(("experiments.pit.claims.new", {"text": "…"} | claim)))
-
-
-def test_a_long_value_is_cut_in_its_sentence() -> None:
-    said = complaint(changed(("experiments", [CONFIG["experiments"]])))
-    assert "experiments is [{'pit'" in said
-    assert max(map(len, said.splitlines())) < 150
 
 
 # What runs

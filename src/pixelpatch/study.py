@@ -190,7 +190,7 @@ def _unfit_values(value: Any, path: str = "", depth: int = 0) -> Iterator[str]:
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"{path} is {value}; it must be a finite number."
     elif isinstance(value, int) and abs(value) >= 2**63:
-        yield f"{path} is a number of {value.bit_length()} bits; it must be one of 64."
+        yield f"{path} is a number of {value.bit_length()} bits; it must have at most 63."
     elif isinstance(value, str) and not _is_unicode(value):
         yield f"{path} is {_shown(value)}, with half a character (a surrogate) in it; write the whole one."
     elif value is not None and not isinstance(value, str | int | float):
