@@ -57,14 +57,16 @@ def library() -> ctypes.CDLL | None:
         # What the compiler is, and what this machine's processor can do: a shared home serves other machines too.
         target = _run([*compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
         key = hashlib.sha256(repr((target, FLAGS)).encode() + SOURCE.read_bytes()).hexdigest()
-        path = _cache() / f"{key}.so"
+        cache, name = _cache(), f"{key}.so"
         with suppress(OSError):  # not there yet, or damaged
-            return ctypes.CDLL(str(path))
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name
+            if cache:
+                return ctypes.CDLL(str(cache / name))
+        with tempfile.TemporaryDirectory(prefix="pixelpatch-", dir=cache) as folder:
+            made = Path(folder) / name
             _run([*compiler, *FLAGS, "-o", str(made), str(SOURCE), "-lm"])
-            os.replace(made, path)
-        return ctypes.CDLL(str(path))
+            if cache:
+                made = made.replace(cache / name)
+            return ctypes.CDLL(str(made))  # which stays, also where its file does not
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip() or str(error)
         first = said.splitlines()[0]
@@ -76,8 +78,8 @@ def _run(command: list[str]) -> bytes:
     return subprocess.run(command, capture_output=True, check=True, timeout=600).stdout
 
 
-def _cache() -> Path:
-    """A folder of the user's own; of this process alone where there is none."""
+def _cache() -> Path | None:
+    """A folder of the user's own, if there can be one."""
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixelpatch"
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +87,7 @@ def _cache() -> Path:
             return folder
     except (OSError, RuntimeError):  # no home, or a read-only one
         pass
-    return Path(tempfile.mkdtemp(prefix="pixelpatch-"))
+    return None
 
 
 def usable(*tensors: Tensor) -> bool:
