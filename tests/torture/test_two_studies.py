@@ -131,6 +131,7 @@ def test_after_a_kill_the_lock_is_removed_as_the_readme_says_and_the_study_goes_
     wait_for(lambda: any((fresh.folder / "results").rglob("seed*.lock")), killed)  # a run has begun
     killed.kill()
     killed.wait()
+    killed.stdout.close()
     assert LOCKED in end(fresh.snakemake(seeds="2"), 1)
     end(fresh.start("snakemake", "--unlock"))
     end(fresh.snakemake(seeds="2"))
