@@ -1,0 +1,99 @@
+"""A study on a cluster: a checkout whose Snakemake runs beside the test, which sees to its runs' misfortunes."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from cluster import Cluster
+from test_workflow import Checkout
+
+SLURM = ("snakemake", "--cores", "all", "--profile", "slurm")
+# Looks at once whether jobs are done; the profile's ten seconds suit longer runs.
+SOON = ("--slurm-init-seconds-before-status-checks", "1")
+
+
+class Study(Checkout):
+    """A checkout on a cluster, and the one Snakemake that runs in it."""
+
+    def __init__(self, folder: Path, cluster: Cluster, mnist: Path, configuration: str = "") -> None:
+        super().__init__(folder)
+        self.cluster = cluster
+        (folder / "slurm").symlink_to("profiles/slurm")
+        (folder / "data").mkdir()
+        (folder / "data/mnist").symlink_to(mnist)
+        (folder / "fire.yaml").write_text(configuration, encoding="utf-8")
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder / "src")}
+        self._snakemake: subprocess.Popen[str] | None = None
+
+    def start(self, *command: str) -> None:
+        """Start a command, Snakemake's, that is not waited for."""
+        with open(self.folder / "snakemake.log", "a", encoding="utf-8") as log:
+            self._snakemake = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, text=True
+            )
+
+    def finish(self, seconds: float = 300) -> str:
+        """Wait until the started command ends, well; what it printed."""
+        assert self._snakemake is not None
+        try:
+            code = self._snakemake.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            code = -1
+        said = (self.folder / "snakemake.log").read_text(encoding="utf-8")
+        assert code == 0, f"{said}\n{self.cluster.ask('squeue')}"
+        return said
+
+    def kill(self) -> None:
+        """Kill Snakemake alone."""
+        assert self._snakemake is not None
+        self._snakemake.kill()
+        self._snakemake.wait()
+
+    def jobs(self, seed: int) -> list[dict[str, str]]:
+        """This study's jobs that train the seed, the first first."""
+        of_it = [job for job in self.cluster.jobs() if job["WorkDir"] == str(self.folder)]
+        return [job for job in of_it if job["Comment"].endswith(f"_{seed}")]
+
+    def job(self, seed: int) -> dict[str, str]:
+        """The seed's newest job."""
+        return self.jobs(seed)[-1]
+
+    def record(self, seed: int) -> Path:
+        """The seed's record."""
+        return self.folder / f"results/fire/runs/vit4_assignment/seed{seed}.json"
+
+    def log(self, seed: int) -> str:
+        """What the seed's training says."""
+        with suppress(FileNotFoundError):
+            return (self.folder / f"logs/fire/train/vit4_assignment/seed{seed}.log").read_text(errors="replace")
+        return ""
+
+    def wait_for_epoch(self, *seeds: int) -> None:
+        """Wait until each seed has finished an epoch, and is in the next one."""
+        files = [self.record(seed).with_suffix(".checkpoint") for seed in seeds]
+        self.cluster.wait(lambda: all(file.exists() for file in files), f"{files} are not all there", 120)
+
+    def trainings(self, seed: int) -> dict[int, dict[str, str]]:
+        """The processes that train a seed here, oldest first: number and environment."""
+        found = {}
+        for entry in sorted(Path("/proc").glob("[0-9]*"), key=lambda entry: int(entry.name)):
+            with suppress(OSError):
+                command = (entry / "cmdline").read_bytes().split(b"\0")
+                here = Path(os.readlink(entry / "cwd")) == self.folder
+                ours = command[1:4] == [b"-m", b"pixelpatch", b"train"]
+                if here and ours and command[command.index(b"--seed") + 1] == str(seed).encode():
+                    pairs = (entry / "environ").read_text(errors="replace").split("\0")
+                    found[int(entry.name)] = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        return found
+
+    def pause(self, *seeds: int) -> list[int]:
+        """Stop the seeds' trainings where they are, as a slow machine might; returns their processes."""
+        processes = [process for seed in seeds for process in self.trainings(seed)]
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        return processes

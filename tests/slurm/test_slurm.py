@@ -1,0 +1,207 @@
+"""The study on a real Slurm, by the command its users type, and under all that befalls jobs on a cluster."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from cluster import Cluster
+from study import SLURM, SOON, Study
+from test_runs import CONFIG, ROOT, comparable
+
+from pixelpatch.fetch import fetch
+from pixelpatch.record import read_record
+
+FIRE = {  # long enough to be disturbed, in two epochs
+    "preset": "fire",
+    "only": "vit4_assignment",
+    "presets": {
+        "fire": {
+            "seeds": 4,
+            "narrow": {
+                "vit4_assignment": {
+                    "data": {"limit": {"train": 10000, "validation": 256, "test": 256}},
+                    "training": {"epochs": 2},
+                }
+            },
+        }
+    },
+}
+# Two minutes is the least of which Slurm's warning leaves something: it comes one to one and a half before the end.
+SHORT = FIRE | {"experiments": {"vit4_assignment": {"resources": {"minutes": 2}}}}
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the real MNIST: a copy of the checkout's, or fetched as the configuration says."""
+    folder = tmp_path_factory.mktemp("mnist")
+    fetch(folder, [{"kind": "folder", "path": str(ROOT / CONFIG["data"]["folder"])}, *CONFIG["data"]["sources"]])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(cluster: Cluster, mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The undisturbed runs of `fire.yaml`, made without Slurm, while the tests begin; see `same`."""
+    study = Study(tmp_path_factory.mktemp("reference"), cluster, mnist, yaml.safe_dump(FIRE))
+    records = [str(study.record(seed).relative_to(study.folder)) for seed in range(4)]
+    study.start("snakemake", "--cores", "all", *records, "--configfile", "fire.yaml")
+    return study
+
+
+@pytest.fixture
+def study(cluster: Cluster, mnist: Path, tmp_path: Path) -> Iterator[Study]:
+    """A checkout on the cluster, which has nothing else to do."""
+    cluster.wait_until_idle()
+    made = Study(tmp_path / "checkout", cluster, mnist, yaml.safe_dump(FIRE))
+    yield made
+    shutil.rmtree(made.folder)
+
+
+def same(study: Study, reference: Study, *seeds: int) -> None:
+    """Assert that the seeds' records are the undisturbed ones, bit for bit, and that nothing is left beside them."""
+    reference.finish()
+    for seed in seeds:
+        assert comparable(study.record(seed)) == comparable(reference.record(seed))
+    folder = study.record(0).parent
+    assert sorted(path.name for path in folder.iterdir()) == [f"seed{seed}.json" for seed in seeds]
+
+
+def test_the_smoke_study_by_the_literal_command(study: Study) -> None:
+    """Every training is a job of its own with one GPU, and nothing else is a job."""
+    result = study.run(*SLURM, "--config", "preset=smoke", "device=auto", "--set-resources", "train:gpu=1")
+    assert result.returncode == 0, result.stdout + result.stderr
+    jobs = [job for job in study.cluster.jobs() if job["WorkDir"] == str(study.folder)]
+    assert len(jobs) == len(list(study.folder.glob("results/smoke/runs/*/*.json"))) == 12
+    for job in jobs:
+        assert job["Comment"].startswith("rule_train_wildcards_")
+        assert job["JobState"] == "COMPLETED"
+        assert job["NodeList"] in ("gpu1", "gpu2")
+        assert job["TresPerJob"] == "gres:gpu:1"
+    claims = pd.read_csv(study.folder / "results/smoke/tables/claims.csv")
+    assert set(claims.loc[claims["kind"] != "self-check", "verdict"]) == {"not tested"}
+    assert len(list(study.folder.glob("results/smoke/figures/*.pdf"))) == 5
+
+
+def test_a_cluster_without_gpus_is_one_setting(study: Study) -> None:
+    targets = ["results/smoke/runs/vit16_tiny/seed0.json", "results/smoke/runs/blog_vit/seed0.json"]
+    site = ["--default-resources", "slurm_partition=cpu"]
+    result = study.run(*SLURM, *SOON, *targets, *site, "--config", "preset=smoke", "device=cpu")
+    assert result.returncode == 0, result.stdout + result.stderr
+    jobs = [job for job in study.cluster.jobs() if job["WorkDir"] == str(study.folder)]
+    resources = CONFIG["experiments"]
+    asked = {
+        (f"{minutes // 60:02d}:{minutes % 60:02d}:00", f"{memory}M")
+        for minutes, memory in (resources[name]["resources"].values() for name in ("vit16_tiny", "blog_vit"))
+    }
+    assert {(job["TimeLimit"], job["MinMemoryNode"]) for job in jobs} == asked
+    for job in jobs:
+        assert (job["NodeList"], job["Partition"]) == ("cpu1", "cpu")
+        assert "TresPerJob" not in job
+
+
+def test_a_gpu_that_pytorch_does_not_see_is_one_sentence(study: Study) -> None:
+    """Each attempt asks for more, and what a site sets on the command line leaves the rest of the request alone."""
+    target = "results/full/runs/vit16_tiny/seed0.json"
+    site = ["--default-resources", "slurm_partition=low", "--set-resources", "train:gpu_model=pretend"]
+    result = study.run(*SLURM, *SOON, target, *site)
+    assert result.returncode != 0
+    said = result.stdout + result.stderr
+    assert "PyTorch sees no GPU" in said
+    jobs = [job for job in study.cluster.jobs() if job["WorkDir"] == str(study.folder)]
+    assert [job["JobState"] for job in jobs] == ["FAILED"] * 3
+    minutes, memory = (CONFIG["experiments"]["vit16_tiny"]["resources"][key] for key in ("gpu_minutes", "memory_mb"))
+    assert [job["TimeLimit"] for job in jobs] == [f"00:{attempt * minutes:02d}:00" for attempt in (1, 2, 3)]
+    assert [job["MinMemoryNode"] for job in jobs] == [f"{attempt * (memory + 4000)}M" for attempt in (1, 2, 3)]
+    for job in jobs:
+        assert (job["TresPerJob"], job["Partition"], job["Requeue"]) == ("gres:gpu:pretend:1", "low", "1")
+
+
+def test_jobs_that_are_cancelled_preempted_or_lose_their_node(study: Study, reference: Study) -> None:
+    cluster = study.cluster
+    low = ["--default-resources", "slurm_partition=low", "--set-resources", "train:gpu=1"]
+    study.start(*SLURM, *SOON, "--configfile", "fire.yaml", *low, "--config", "device=auto")
+    study.wait_for_epoch(0, 1, 2, 3)
+    devices = {
+        (run["SLURMD_NODENAME"], run["CUDA_VISIBLE_DEVICES"])
+        for seed in range(4)
+        for run in study.trainings(seed).values()
+    }
+    assert devices == {(node, device) for node in ("gpu1", "gpu2") for device in ("0", "1")}
+
+    first = {seed: study.job(seed) for seed in range(4)}
+    here = [seed for seed in first if first[seed]["NodeList"] == "gpu1"]
+    there = [seed for seed in first if first[seed]["NodeList"] == "gpu2"]
+    # Preempted: somebody's job in the partition "high" needs one of this node's GPUs.
+    urgent = ["sbatch", "--partition=high", "--nodelist=gpu1", "--gpus=1", "--mem=100", "--output=/dev/null"]
+    assert cluster.ask(*urgent, "--time=1", "--wrap=sleep 5")
+    cluster.wait(lambda: any(study.job(seed)["Restarts"] == "1" for seed in here), "nothing was preempted")
+    (preempted,) = (seed for seed in here if study.job(seed)["Restarts"] == "1")
+    # Cancelled: the run on the node's other GPU.
+    (cancelled,) = set(here) - {preempted}
+    subprocess.run(["scancel", first[cancelled]["JobId"]], check=True)
+    # Lost: the other node, with both its runs. Slurm finds out by itself.
+    cluster.kill_node("gpu2")
+    cluster.wait(lambda: all(study.job(seed)["Restarts"] == "1" for seed in there), "the lost node is not noticed")
+    cluster.start_node("gpu2")
+
+    study.finish()
+    same(study, reference, 0, 1, 2, 3)
+    for seed in (preempted, *there):  # again in the queue, by Slurm
+        assert [job["JobId"] for job in study.jobs(seed)] == [first[seed]["JobId"]]
+    again = study.jobs(cancelled)  # sent once more, by Snakemake
+    assert [job["JobState"] for job in again] == ["CANCELLED", "COMPLETED"]
+    minutes = CONFIG["experiments"]["vit4_assignment"]["resources"]["minutes"]
+    assert [job["TimeLimit"] for job in again] == [f"00:{minutes:02d}:00", f"00:{2 * minutes:02d}:00"]
+    for seed in range(4):
+        assert read_record(study.record(seed))["provenance"]["interruptions"], seed
+        assert "going on" in study.log(seed)
+
+
+def test_a_run_is_warned_before_its_time_is_up_and_goes_on_in_its_retry(study: Study, reference: Study) -> None:
+    (study.folder / "fire.yaml").write_text(yaml.safe_dump(SHORT), encoding="utf-8")
+    target = str(study.record(0).relative_to(study.folder))
+    study.start(*SLURM, *SOON, target, "--configfile", "fire.yaml", "--set-resources", "train:gpu=1")
+    study.wait_for_epoch(0)
+    (process,) = study.pause(0)
+    status = Path(f"/proc/{process}/status")
+    warning = 1 << (signal.SIGUSR1 - 1)
+
+    def warned() -> bool:
+        fields = dict(line.split(":\t") for line in status.read_text().splitlines())
+        return bool(warning & int(fields["ShdPnd"], 16))
+
+    study.cluster.wait(warned, "there is no warning", 90)
+    os.kill(process, signal.SIGCONT)
+    said = study.finish()
+    same(study, reference, 0)
+    assert "stopped by SIGUSR1" in said
+    assert [job["TimeLimit"] for job in study.jobs(0)] == ["00:02:00", "00:04:00"]
+    assert [job["JobState"] for job in study.jobs(0)] == ["FAILED", "COMPLETED"]
+    assert "going on" in study.log(0)
+    assert len(read_record(study.record(0))["provenance"]["interruptions"]) == 1
+
+
+def test_snakemake_killed_and_started_again_while_its_jobs_run(study: Study, reference: Study) -> None:
+    """The second copy of a run that is still trained waits, and finds it done; one that ended meanwhile is not repeated."""
+    command = [*SLURM, *SOON, "--configfile", "fire.yaml", "--set-resources", "train:gpu=1", "--config", "seeds=2"]
+    study.start(*command)
+    study.wait_for_epoch(0, 1)
+    first = study.pause(0, 1)
+    study.kill()
+    unlocked = study.run("snakemake", "--unlock")
+    assert unlocked.returncode == 0, unlocked.stderr
+    os.kill(first[0], signal.SIGCONT)
+    study.cluster.wait(study.record(0).exists, "the first run does not end", 120)
+    study.start(*command)
+    study.cluster.wait(lambda: "waiting for" in study.log(1), "the second copy does not wait", 120)
+    os.kill(first[1], signal.SIGCONT)
+    study.finish()
+    same(study, reference, 0, 1)
+    for seed in (0, 1):  # each by its first copy, in one go
+        assert read_record(study.record(seed))["provenance"]["interruptions"] == []
+    assert [job["JobState"] for job in study.jobs(1)] == ["COMPLETED", "COMPLETED"]
