@@ -37,7 +37,7 @@ class Cluster:
         if os.geteuid() != 0:
             raise Unavailable("a test cluster needs root, who may start jobs for others and write /etc/slurm")
         self._lock = Lock(Path("/run/pixelpatch-slurm.lock"))
-        if not self._lock.take(wait=False):
+        if not self._lock.take():
             raise Unavailable(f"{self._lock.owner()} runs a test cluster already")
         try:
             _install()

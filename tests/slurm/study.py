@@ -55,7 +55,7 @@ class Study(Checkout):
         self._snakemake.wait()
 
     def jobs(self, seed: int) -> list[dict[str, str]]:
-        """This study's jobs that train the seed, the first first."""
+        """All jobs that train the seed for this study, the first first."""
         of_it = [job for job in self.cluster.jobs() if job["WorkDir"] == str(self.folder)]
         return [job for job in of_it if job["Comment"].endswith(f"_{seed}")]
 
