@@ -1,6 +1,7 @@
 """A study on a cluster: a checkout whose Snakemake runs beside the test, which sees to its runs' misfortunes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +55,21 @@ class Study(Checkout):
         self._snakemake.kill()
         self._snakemake.wait()
 
+    def interrupt(self) -> None:
+        """What Ctrl-C does: Snakemake stops, and cancels the jobs that it knows of."""
+        assert self._snakemake is not None
+        self._snakemake.send_signal(signal.SIGINT)
+        assert self._snakemake.wait(120) != 0
+
+    def close(self) -> None:
+        """End what still runs, and remove the folder."""
+        if self._snakemake is not None:
+            self.kill()
+        for job in self.cluster.jobs():
+            if job["WorkDir"] == str(self.folder):
+                self.cluster.ask("scancel", "--signal=KILL", "--full", job["JobId"])
+        shutil.rmtree(self.folder, ignore_errors=True)  # a job may still write
+
     def jobs(self, seed: int) -> list[dict[str, str]]:
         """All jobs that train the seed for this study, the first first."""
         of_it = [job for job in self.cluster.jobs() if job["WorkDir"] == str(self.folder)]
@@ -72,6 +88,11 @@ class Study(Checkout):
         with suppress(FileNotFoundError):
             return (self.folder / f"logs/fire/train/vit4_assignment/seed{seed}.log").read_text(errors="replace")
         return ""
+
+    def wait_for_start(self, seed: int) -> None:
+        """Wait until the seed is in the hands of a process, which listens to signals by then."""
+        file = self.record(seed).with_suffix(".lock")
+        self.cluster.wait(file.exists, f"there is no {file}", 120)
 
     def wait_for_epoch(self, *seeds: int) -> None:
         """Wait until each seed has finished an epoch, and is in the next one."""

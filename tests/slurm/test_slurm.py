@@ -1,10 +1,12 @@
 """The study on a real Slurm, by the command its users type, and under all that befalls jobs on a cluster."""
 
 import os
-import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +18,9 @@ from test_runs import CONFIG, ROOT, comparable
 
 from pixelpatch.fetch import fetch
 from pixelpatch.record import read_record
+
+# Both begin at once, and take their time beside the first tests.
+pytestmark = pytest.mark.usefixtures("reference", "warned")
 
 FIRE = {  # long enough to be disturbed, in two epochs
     "preset": "fire",
@@ -45,21 +50,50 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reference(cluster: Cluster, mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+def reference(cluster: Cluster, mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     """The undisturbed runs of `fire.yaml`, made without Slurm, while the tests begin; see `same`."""
     study = Study(tmp_path_factory.mktemp("reference"), cluster, mnist, yaml.safe_dump(FIRE))
     records = [str(study.record(seed).relative_to(study.folder)) for seed in range(4)]
     study.start("snakemake", "--cores", "all", *records, "--configfile", "fire.yaml")
-    return study
+    yield study
+    study.close()
+
+
+@pytest.fixture(scope="module")
+def warned(cluster: Cluster, mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Study, Future]]:
+    """A study whose first run is slowed down until Slurm warns that its time is up, while the tests begin."""
+    study = Study(tmp_path_factory.mktemp("warned"), cluster, mnist, yaml.safe_dump(SHORT))
+    target = str(study.record(0).relative_to(study.folder))
+    study.start(*SLURM, *SOON, target, "--configfile", "fire.yaml", "--set-resources", "train:gpu=1")
+    with ThreadPoolExecutor(1) as thread:
+        yield study, thread.submit(slow_down_until_warned, study)
+    study.close()
+
+
+def slow_down_until_warned(study: Study) -> None:
+    """Stop the first run's process where it is until it has been sent a SIGUSR1."""
+    study.wait_for_start(0)
+    (process,) = study.pause(0)
+    status, warning = Path(f"/proc/{process}/status"), 1 << (signal.SIGUSR1 - 1)
+
+    def warned() -> bool:
+        try:
+            fields = dict(line.split(":\t") for line in status.read_text().splitlines())
+        except FileNotFoundError:  # Slurm has it go on, so that it sees the signal
+            return True
+        return bool(warning & int(fields["ShdPnd"], 16))
+
+    study.cluster.wait(warned, "there is no warning", 90)
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGCONT)
 
 
 @pytest.fixture
 def study(cluster: Cluster, mnist: Path, tmp_path: Path) -> Iterator[Study]:
-    """A checkout on the cluster, which has nothing else to do."""
-    cluster.wait_until_idle()
+    """A checkout on the cluster."""
     made = Study(tmp_path / "checkout", cluster, mnist, yaml.safe_dump(FIRE))
     yield made
-    shutil.rmtree(made.folder)
+    made.close()
 
 
 def same(study: Study, reference: Study, *seeds: int) -> None:
@@ -107,17 +141,31 @@ def test_a_gpu_that_pytorch_does_not_see_is_one_sentence(study: Study) -> None:
     """Each attempt asks for more, and what a site sets on the command line leaves the rest of the request alone."""
     target = "results/full/runs/vit16_tiny/seed0.json"
     site = ["--default-resources", "slurm_partition=low", "--set-resources", "train:gpu_model=pretend"]
-    result = study.run(*SLURM, *SOON, target, *site)
+    result = study.run(*SLURM, *SOON, "--retries", "1", target, *site)
     assert result.returncode != 0
     said = result.stdout + result.stderr
     assert "--device is cuda; choose from cpu" in said
     jobs = [job for job in study.cluster.jobs() if job["WorkDir"] == str(study.folder)]
-    assert [job["JobState"] for job in jobs] == ["FAILED"] * 3
+    assert [job["JobState"] for job in jobs] == ["FAILED"] * 2
     minutes, memory = (CONFIG["experiments"]["vit16_tiny"]["resources"][key] for key in ("gpu_minutes", "memory_mb"))
-    assert [job["TimeLimit"] for job in jobs] == [f"00:{attempt * minutes:02d}:00" for attempt in (1, 2, 3)]
-    assert [job["MinMemoryNode"] for job in jobs] == [f"{attempt * (memory + 4000)}M" for attempt in (1, 2, 3)]
+    assert [job["TimeLimit"] for job in jobs] == [f"00:{attempt * minutes:02d}:00" for attempt in (1, 2)]
+    assert [job["MinMemoryNode"] for job in jobs] == [f"{attempt * (memory + 4000)}M" for attempt in (1, 2)]
     for job in jobs:
         assert (job["TresPerJob"], job["Partition"], job["Requeue"]) == ("gres:gpu:pretend:1", "low", "1")
+
+
+def test_a_run_is_warned_before_its_time_is_up_and_goes_on_in_its_retry(
+    warned: tuple[Study, Future], reference: Study
+) -> None:
+    study, slowing = warned
+    slowing.result()
+    said = study.finish()
+    same(study, reference, 0)
+    assert "stopped by SIGUSR1" in said
+    assert [job["JobState"] for job in study.jobs(0)] == ["FAILED", "COMPLETED"]
+    assert [job["TimeLimit"] for job in study.jobs(0)] == ["00:02:00", "00:04:00"]
+    assert "going on" in study.log(0)
+    assert len(read_record(study.record(0))["provenance"]["interruptions"]) == 1
 
 
 def test_jobs_that_are_cancelled_preempted_or_lose_their_node(study: Study, reference: Study) -> None:
@@ -161,30 +209,6 @@ def test_jobs_that_are_cancelled_preempted_or_lose_their_node(study: Study, refe
         assert "going on" in study.log(seed)
 
 
-def test_a_run_is_warned_before_its_time_is_up_and_goes_on_in_its_retry(study: Study, reference: Study) -> None:
-    (study.folder / "fire.yaml").write_text(yaml.safe_dump(SHORT), encoding="utf-8")
-    target = str(study.record(0).relative_to(study.folder))
-    study.start(*SLURM, *SOON, target, "--configfile", "fire.yaml", "--set-resources", "train:gpu=1")
-    study.wait_for_epoch(0)
-    (process,) = study.pause(0)
-    status = Path(f"/proc/{process}/status")
-    warning = 1 << (signal.SIGUSR1 - 1)
-
-    def warned() -> bool:
-        fields = dict(line.split(":\t") for line in status.read_text().splitlines())
-        return bool(warning & int(fields["ShdPnd"], 16))
-
-    study.cluster.wait(warned, "there is no warning", 90)
-    os.kill(process, signal.SIGCONT)
-    said = study.finish()
-    same(study, reference, 0)
-    assert "stopped by SIGUSR1" in said
-    assert [job["TimeLimit"] for job in study.jobs(0)] == ["00:02:00", "00:04:00"]
-    assert [job["JobState"] for job in study.jobs(0)] == ["FAILED", "COMPLETED"]
-    assert "going on" in study.log(0)
-    assert len(read_record(study.record(0))["provenance"]["interruptions"]) == 1
-
-
 def test_snakemake_killed_and_started_again_while_its_jobs_run(study: Study, reference: Study) -> None:
     """The second copy of a run that is still trained waits, and finds it done; so does that of one done meanwhile."""
     command = [*SLURM, *SOON, "--configfile", "fire.yaml", "--set-resources", "train:gpu=1", "--config", "seeds=2"]
@@ -204,3 +228,18 @@ def test_snakemake_killed_and_started_again_while_its_jobs_run(study: Study, ref
     for seed in (0, 1):  # each by its first copy, in one go
         assert read_record(study.record(seed))["provenance"]["interruptions"] == []
     assert [job["JobState"] for job in study.jobs(1)] == ["COMPLETED", "COMPLETED"]
+
+
+def test_slurmctld_away_for_a_while(study: Study, reference: Study) -> None:
+    """Where Slurm keeps no accounts, the plugin loses sight of its jobs: Ctrl-C, and the same command again."""
+    target = str(study.record(0).relative_to(study.folder))
+    command = [*SLURM, *SOON, target, "--configfile", "fire.yaml", "--set-resources", "train:gpu=1"]
+    study.start(*command)
+    study.wait_for_epoch(0)
+    study.cluster.kill_controller()
+    time.sleep(20)
+    study.cluster.start_controller()
+    study.interrupt()
+    study.start(*command)
+    study.finish()
+    same(study, reference, 0)
