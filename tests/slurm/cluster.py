@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 CONFIGURATION = Path("/etc/slurm")  # Slurm's programs look nowhere else: job steps drop SLURM_CONF
 OURS = "# pixelpatch's test cluster"
 PACKAGES = {"slurmctld": "slurmctld", "slurmd": "slurmd", "squeue": "slurm-client", "munged": "munge"}
+PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 NODES = ("gpu1", "gpu2", "cpu1")
 
 
@@ -137,10 +138,9 @@ class Cluster:
 
     def _start(self, name: str, program: str, *arguments: str) -> None:
         with open(self.folder / f"{name}.out", "ab") as out:
-            path = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
             self._daemons[name] = subprocess.Popen(
-                [shutil.which(program, path=path["PATH"]) or program, *arguments],
-                env={"PATH": path["PATH"], "HOME": "/root"},
+                ["setpriv", "--pdeathsig", "KILL", program, *arguments],  # it ends when this process does, however
+                env={"PATH": PATH, "HOME": "/root"},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -154,8 +154,7 @@ class Cluster:
 
 
 def _install() -> None:
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    missing = [package for program, package in PACKAGES.items() if not shutil.which(program, path=path)]
+    missing = [package for program, package in PACKAGES.items() if not shutil.which(program, path=PATH)]
     if not missing:
         return
     if not shutil.which("apt-get"):

@@ -92,12 +92,12 @@ class Study(Checkout):
     def wait_for_start(self, seed: int) -> None:
         """Wait until the seed is in the hands of a process, which listens to signals by then."""
         file = self.record(seed).with_suffix(".lock")
-        self.cluster.wait(file.exists, f"there is no {file}", 120)
+        self.cluster.wait(file.exists, f"there is no {file}", 180)
 
     def wait_for_epoch(self, *seeds: int) -> None:
         """Wait until each seed has finished an epoch, and is in the next one."""
         files = [self.record(seed).with_suffix(".checkpoint") for seed in seeds]
-        self.cluster.wait(lambda: all(file.exists() for file in files), f"{files} are not all there", 120)
+        self.cluster.wait(lambda: all(file.exists() for file in files), f"{files} are not all there", 180)
 
     def trainings(self, seed: int) -> dict[int, dict[str, str]]:
         """The processes that train a seed here, oldest first: number and environment."""

@@ -64,7 +64,8 @@ def warned(cluster: Cluster, mnist: Path, tmp_path_factory: pytest.TempPathFacto
     """A study whose first run is slowed down until Slurm warns that its time is up, while the tests begin."""
     study = Study(tmp_path_factory.mktemp("warned"), cluster, mnist, yaml.safe_dump(SHORT))
     target = str(study.record(0).relative_to(study.folder))
-    study.start(*SLURM, *SOON, target, "--configfile", "fire.yaml", "--set-resources", "train:gpu=1")
+    at_once = ["--default-resources", "slurm_partition=high"]  # and not behind the jobs of the first test
+    study.start(*SLURM, *SOON, target, "--configfile", "fire.yaml", *at_once, "--set-resources", "train:gpu=1")
     with ThreadPoolExecutor(1) as thread:
         yield study, thread.submit(slow_down_until_warned, study)
     study.close()
@@ -135,6 +136,16 @@ def test_a_cluster_without_gpus_is_one_setting(study: Study) -> None:
     for job in jobs:
         assert (job["NodeList"], job["Partition"]) == ("cpu1", "cpu")
         assert "TresPerJob" not in job
+
+
+def test_a_configuration_of_one_s_own_beside_the_profile_s(study: Study) -> None:
+    """It goes before the profile's, which still has every run ask for a GPU; --config goes before both."""
+    files = ["--configfile", "profiles/slurm/full.yaml", "fire.yaml"]
+    for pairs, gpus in ((["seeds=3"], 1), (["device=cpu", "seeds=3"], 0)):
+        result = study.run(*SLURM, "--dry-run", *files, "--config", *pairs)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.count(f"gpu={gpus},") == 3
+        assert result.stdout.count("output: results/fire/runs/vit4_assignment/seed") == 3
 
 
 def test_a_gpu_that_pytorch_does_not_see_is_one_sentence(study: Study) -> None:
