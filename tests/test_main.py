@@ -132,7 +132,7 @@ def records(folder: Path) -> dict[str, bytes]:
         ("train {study} --only smal,smaller --data x", "--only names smal, of which "),
         ("train {study} --experiment small --data x", "--experiment is for a single run, without a study.json; choose"),
         ("train {study} --data {study}", "train-images-idx3-ubyte cannot be read (Not a directory)"),
-        ("train {study} --data x --device gpu", "--device is gpu; choose from cpu"),
+        ("train {study} --data x --device gpu", "--device is gpu; what PyTorch can use here is cpu"),
         ("collect --study missing.json --tables x", "missing.json cannot be read: No such file"),
         ("tables claims --study {study} --tables missing", "missing/runs.csv"),
         (

@@ -362,7 +362,7 @@ def _device(wanted: str | None) -> str:
     usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     usable += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if wanted not in usable:
-        raise UserError(f"--device is {wanted}; choose from {', '.join(usable)}.")
+        raise UserError(f"--device is {wanted}; what PyTorch can use here is {', '.join(usable)}.")
     return wanted
 
 

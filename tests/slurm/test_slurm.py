@@ -155,7 +155,7 @@ def test_a_gpu_that_pytorch_does_not_see_is_one_sentence(study: Study) -> None:
     result = study.run(*SLURM, *SOON, "--retries", "1", target, *site)
     assert result.returncode != 0
     said = result.stdout + result.stderr
-    assert "--device is cuda; choose from cpu" in said
+    assert "--device is cuda; what PyTorch can use here is cpu" in said
     jobs = [job for job in study.cluster.jobs() if job["WorkDir"] == str(study.folder)]
     assert [job["JobState"] for job in jobs] == ["FAILED"] * 2
     minutes, memory = (CONFIG["experiments"]["vit16_tiny"]["resources"][key] for key in ("gpu_minutes", "memory_mb"))
