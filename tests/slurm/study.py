@@ -55,12 +55,6 @@ class Study(Checkout):
         self._snakemake.kill()
         self._snakemake.wait()
 
-    def interrupt(self) -> None:
-        """What Ctrl-C does: Snakemake stops, and cancels the jobs that it knows of."""
-        assert self._snakemake is not None
-        self._snakemake.send_signal(signal.SIGINT)
-        assert self._snakemake.wait(120) != 0
-
     def close(self) -> None:
         """End what still runs, and remove the folder."""
         if self._snakemake is not None:
