@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport OMP_NUM_THREADS MKL_NUM_THREADS
 UV_VERSION := 0.13.8
 
-.PHONY: study test torture readme benchmark setup
+.PHONY: study test torture readme benchmark benchmark-scale setup
 study: setup
 	snakemake --cores all $(ARGS)
 

@@ -1,10 +1,15 @@
-"""What several tests need: one thread, and a small stand-in for MNIST."""
+"""What several tests need: one thread, the real MNIST, and a small stand-in for it."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from checkouts import ROOT
 from torch import Tensor
+
+from pixelpatch.fetch import fetch
 
 torch.set_num_threads(1)
 os.environ.pop("WANDB_MODE", None)  # the tests say themselves how runs are followed
@@ -36,3 +41,12 @@ def digits() -> dict[str, Tensor]:
 
     train, test = draw(600), draw(200)
     return {"train_images": train[0], "train_labels": train[1], "test_images": test[0], "test_labels": test[1]}
+
+
+@pytest.fixture(scope="session")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the real MNIST: a copy of the checkout's, or fetched as the configuration says."""
+    data = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["data"]
+    folder = tmp_path_factory.mktemp("mnist")
+    fetch(folder, [{"kind": "folder", "path": str(ROOT / data["folder"])}, *data["sources"]])
+    return folder

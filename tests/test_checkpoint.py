@@ -109,7 +109,7 @@ def test_a_run_stopped_in_the_middle_of_epochs_ends_as_one_that_was_not(
         torch.rand(17)
     assert comparable(parts) == comparable(whole)
     assert len(parts["provenance"]["interruptions"]) == len(stops) > 2
-    where = r"run: stopped by SIG(TERM|USR1) (at epoch \d, step \d of \d|after epoch \d of 4)"
+    where = r"run: stopped by SIG(INT|TERM|USR1) (at epoch \d, step \d of \d|after epoch \d of 4)"
     assert all(re.fullmatch(where, said) for said in stops)
     assert parts["timing"]["train_seconds"] == pytest.approx(sum(parts["timing"]["epoch_seconds"]))
     assert len(parts["timing"]["epoch_seconds"]) == 4

@@ -21,7 +21,6 @@ import yaml
 from wandb_offline import read_run
 
 from pixelpatch.__main__ import main
-from pixelpatch.fetch import fetch
 from pixelpatch.lock import Lock
 from pixelpatch.record import read_record, write_record
 from pixelpatch.runs import How, Run
@@ -45,14 +44,6 @@ SPECS = {  # augmentation, dropout and the best epoch; momentum and shuffled tes
     "cnn": small("blog_cnn", train=256, momentum=0.9),
     "grids": small("seq2seq_2x2", train=256, test=100),
 }
-
-
-@pytest.fixture(scope="module")
-def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the real MNIST: a copy of the checkout's, or fetched as the configuration says."""
-    folder = tmp_path_factory.mktemp("mnist")
-    fetch(folder, [{"kind": "folder", "path": str(ROOT / CONFIG["data"]["folder"])}, *CONFIG["data"]["sources"]])
-    return folder
 
 
 def single(name: str, record: Path, mnist: Path) -> list[str]:

@@ -5,7 +5,6 @@ import os
 import random
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,49 +13,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from checkouts import Checkout
 from wandb_offline import read_run
 
 from pixelpatch.record import read_record
 from pixelpatch.study import systems
-
-ROOT = Path(__file__).parents[1]
-PARTS = ["Snakefile", "config.yaml", "profiles", "src", "workflow"]
-
-
-class Checkout:
-    """A copy of the repository's workflow, and the command run in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.first_output = folder, ""
-        folder.mkdir(exist_ok=True)
-        for part in PARTS:
-            source = ROOT / part
-            if source.is_dir():
-                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-            else:
-                shutil.copy(source, folder / part)
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """A command in the copy, with the copy's own package."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = os.environ | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
-        return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=900, check=False
-        )
-
-    def snakemake(self, *arguments: str, preset: str = "smoke") -> subprocess.CompletedProcess[str]:
-        """`snakemake --cores all` at a preset; further --config pairs may follow in `arguments`."""
-        config = [argument for argument in arguments if "=" in argument]
-        rest = [argument for argument in arguments if "=" not in argument]
-        return self.run("snakemake", "--cores", "all", *rest, "--config", f"preset={preset}", *config)
-
-    def plan(self, *arguments: str, preset: str = "smoke") -> dict[str, int]:
-        """How many jobs of each rule a dry run plans."""
-        result = self.snakemake("--dry-run", *arguments, preset=preset)
-        assert result.returncode == 0, result.stdout + result.stderr
-        table = re.search(r"^job +count\n[- ]+\n(.*?)\n\n", result.stdout, re.MULTILINE | re.DOTALL)
-        rows = [line.split() for line in table[1].splitlines()] if table else []
-        return {rule: int(count) for rule, count in rows if rule not in ("total", "all")}
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def study(options: argparse.Namespace) -> None:
 def train(options: argparse.Namespace) -> None:
     """Train one experiment from one seed, or all runs of a study that have no record yet, and write the records.
 
-    What was stopped goes on from there: SIGTERM and SIGUSR1 have the run save its state and stop.
+    What was stopped goes on from there: Ctrl-C, SIGTERM and SIGUSR1 have the run save its state and stop.
     """
     from pixelpatch.data import load_mnist
     from pixelpatch.runs import How

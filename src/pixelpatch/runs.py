@@ -84,8 +84,8 @@ class Run:
         """Train, from where an attempt that was stopped left off, and write the record.
 
         A run that another process works on is left alone, and the answer False, unless `wait` says to wait for it.
-        A record of this very run, made by this very code, is kept. Raises
-        Diverged and Stopped as `train` does, and UserError where a file cannot be written.
+        A record of this very run, made by this very code, is kept. Raises Diverged and Stopped as `train` does, and
+        UserError where a file cannot be written.
         """
         lock = self.new_lock()
         if not lock.take():
@@ -124,6 +124,7 @@ class Run:
             job_type="train",
             tags=[how.preset, how.device],
             config=run | {"preset": how.preset, "provenance": origin},
+            anew=not self.checkpoint.exists(),
         )
         summary = None
         try:

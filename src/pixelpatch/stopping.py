@@ -3,8 +3,8 @@
 import signal
 from types import FrameType
 
-# A scheduler's two: "end now", and the warning that it can be told to give before a job's time is up.
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+# Ctrl-C, and a scheduler's two: "end now", and the warning that it can be told to give before a job's time is up.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopped(Exception):
@@ -22,7 +22,7 @@ class Stop:
         self.number: int | None = None
 
     def listen(self) -> "Stop":
-        """Note the signals from now on; the process no longer ends by them."""
+        """Note the signals from now on; the process no longer ends by them, but for a second Ctrl-C."""
         for number in SIGNALS:
             signal.signal(number, self._note)
         return self
@@ -36,4 +36,6 @@ class Stop:
         return Stopped(f"{name}: stopped by {signal.Signals(number).name} {where}", number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == self.number == signal.SIGINT:
+            raise KeyboardInterrupt
         self.number = number

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from pixelpatch.errors import UserError
-from pixelpatch.files import digest
+from pixelpatch.files import digest, read_text
 
 LIMIT = 30.0  # seconds that W&B may take after the end of a run: to finish starting, to upload, to say what went wrong
 ANALYSIS_LIMIT = 60.0  # the same for the analysis, which uploads tables and figures
 MODES = {"offline": "offline", "dryrun": "offline", "online": "online", "disabled": "disabled"}
-TABLES = ("claims", "comparisons", "accuracy")
+TABLES = ("claims", "comparisons", "accuracy", "equivalence")
 # How a mirror that cannot go on says what is to become of it:
 SAID, OFFLINE, AGAIN = 3, 4, 5  # it has said why; begin again, offline; begin again, its helper process is dead
 
@@ -56,12 +56,12 @@ def run_id(key: dict[str, Any], preset: str) -> str:
 def log_analysis(
     mode: str, *, preset: str, tables: Path, figures: Path, study: dict[str, Any], limit: float = ANALYSIS_LIMIT
 ) -> None:
-    """Mirror the analysis as a run of its own: the tables `tables`/claims.csv, comparisons.csv and accuracy.csv as far
-    as they are there, `figures`/*.png, and how many claims got which verdict. Takes `limit` seconds at most.
+    """Mirror the analysis as a run of its own: those of TABLES that are in `tables`,
+    `figures`/*.png, and how many claims got which verdict. Takes `limit` seconds at most.
     """
     files = {name: tables / f"{name}.csv" for name in TABLES if (tables / f"{name}.csv").is_file()}
-    content = {name: file.read_text(encoding="utf-8") for name, file in files.items()}
-    verdicts = [row["verdict"] for row in csv.DictReader(content.get("claims", "").splitlines())]
+    content = {name: read_text(file) for name, file in files.items()}
+    verdicts = [row.get("verdict") or "" for row in csv.DictReader(content.get("claims", "").splitlines())]
     tracker = Tracker.start(
         mode,
         id=run_id({"analysis": content}, preset),
@@ -103,11 +103,15 @@ class Tracker:
         job_type: str,
         tags: list[str],
         config: dict[str, Any],
+        anew: bool = True,
         limit: float = LIMIT,
     ) -> Self:
-        """Begin to mirror a run in a process of its own; with the mode "disabled", begin nothing."""
+        """Begin to mirror a run in a process of its own; with the mode "disabled", begin nothing.
+
+        `anew` says that the run starts from its beginning, and that offline files of an earlier attempt are void.
+        """
         run = {"id": id, "name": name, "group": group, "job_type": job_type, "tags": tags, "config": config}
-        how = {"mode": mode, "limit": limit, "process": os.getpid(), "again": False}
+        how = {"mode": mode, "limit": limit, "process": os.getpid(), "again": False, "anew": anew}
         return cls(run | how if mode != "disabled" else None, name=name, limit=limit)
 
     def log(self, epoch: int, metrics: dict[str, float]) -> None:
@@ -197,8 +201,11 @@ def _line(event: dict[str, Any]) -> bytes:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a mirror and wandb's helper process, which has a session of its own and might hang as well."""
-    helpers = " ".join(file.read_text() for file in Path(f"/proc/{process.pid}/task").glob("*/children")).split()
-    for pid in [process.pid, *map(int, helpers)]:
+    pids = [process.pid]
+    for file in Path(f"/proc/{process.pid}/task").glob("*/children"):
+        with suppress(OSError):  # a thread that has just ended
+            pids += map(int, file.read_text().split())
+    for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
@@ -222,6 +229,9 @@ class Mirror:
         except ImportError:  # or it is the folder `wandb` that Python found
             self.give_up("wandb is not installed (pip install wandb); the run goes on without it")
         signal.alarm(self.patience)
+        if self.run["anew"]:
+            for earlier in folder().glob(f"offline-run-*-{self.run['id']}"):
+                replaced(earlier)
         try:
             tags = _tags(self.run["tags"])
             setup(settings=Settings(silent=True, x_disable_viewer=True))  # which would wait for the server once more
@@ -251,6 +261,7 @@ class Mirror:
             self.say(f"{folder()} cannot be written; the run is kept in {self.folder}")
         self.wandb.define_metric("epoch")
         self.wandb.define_metric("*", step_metric="epoch")
+        signal.alarm(0)  # an epoch may take as long as it likes
 
     def take(self, event: dict[str, Any]) -> None:
         """Mirror an event."""
@@ -290,7 +301,7 @@ class Mirror:
             self.give_up(f"ended again ({error}); what it has written is in {_relative(self.folder)}")
         self.say(f"ended ({error}), and begins again")
         if self.run["mode"] == "offline":  # else its epochs would be there twice
-            self.folder.rename(self.folder.with_name(f"replaced-{self.folder.name}"))
+            replaced(self.folder)
         os._exit(AGAIN)
 
     def give_up(self, text: str) -> NoReturn:
@@ -340,10 +351,16 @@ def _place_files() -> None:
         os.environ.setdefault("WANDB_CONFIG_DIR", str(place / "config"))
 
 
+def replaced(run: Path) -> None:
+    """Rename the folder of a run that is mirrored anew: synced as well, its epochs would be there twice."""
+    with suppress(OSError):
+        run.rename(run.with_name(f"replaced-{run.name}"))
+
+
 def _tags(tags: list[str]) -> list[str]:
     """`tags` and those of WANDB_TAGS, no longer than W&B takes them."""
     users = (tag.strip() for tag in os.environ.pop("WANDB_TAGS", "").split(","))
-    return [tag[:64] for tag in dict.fromkeys([*tags, *filter(None, users)])]
+    return [tag[:64] for tag in dict.fromkeys(filter(None, [*tags, *users]))]
 
 
 def _tables(files: dict[str, str]) -> dict[str, Any]:

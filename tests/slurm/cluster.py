@@ -5,7 +5,6 @@ From a shell, as root:  python tests/slurm/cluster.py FOLDER   runs it, its file
 
 import os
 import platform
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,18 +13,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from debian import PATH, Unavailable, install
+
 from pixelpatch.lock import Lock
 
 HERE = Path(__file__).parent
 CONFIGURATION = Path("/etc/slurm")  # Slurm's programs look nowhere else: job steps drop SLURM_CONF
 OURS = "# pixelpatch's test cluster"
 PACKAGES = {"slurmctld": "slurmctld", "slurmd": "slurmd", "squeue": "slurm-client", "munged": "munge"}
-PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 NODES = ("gpu1", "gpu2", "cpu1")
-
-
-class Unavailable(Exception):
-    """No test cluster can be had here; the message says why."""
 
 
 class Cluster:
@@ -33,7 +29,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         """Start in `folder`, new and short (sockets lie in it). Raises Unavailable where that cannot be."""
-        self.folder = folder
+        self.folder = folder.resolve()
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         if os.geteuid() != 0:
             raise Unavailable("a test cluster needs root, who may start jobs for others and write /etc/slurm")
@@ -41,7 +37,6 @@ class Cluster:
         if not self._lock.take():
             raise Unavailable(f"{self._lock.owner()} runs a test cluster already")
         try:
-            _install()
             self._configure()
             self.start_controller()
             for node in NODES:
@@ -53,7 +48,7 @@ class Cluster:
 
     def stop(self) -> None:
         """End all jobs and daemons, and remove the configuration."""
-        for node in NODES:
+        for node in [name for name in self._daemons if name in NODES]:
             self.kill_node(node)
         for name in list(self._daemons):
             self._kill(name)
@@ -112,6 +107,8 @@ class Cluster:
             time.sleep(0.1)
 
     def _configure(self) -> None:
+        if "SLURM_JOB_ID" in os.environ or Path("/run/slurm").exists():
+            raise Unavailable("this machine belongs to a real cluster")
         for name in ("slurm.conf", "gres.conf"):
             file = CONFIGURATION / name
             if file.exists() and not _is_ours(file):
@@ -119,6 +116,7 @@ class Cluster:
         # Paths in slurm.conf know no quotes, and a socket's path is at most 107 bytes long.
         if " " in str(self.folder) or len(str(self.folder)) > 80:
             raise Unavailable(f"a test cluster's folder is short and has no space: {self.folder}")
+        install(PACKAGES)
         (self.folder / "state").mkdir(parents=True)
         CONFIGURATION.mkdir(exist_ok=True)
         for name in ("slurm.conf", "gres.conf"):
@@ -151,20 +149,6 @@ class Cluster:
         if daemon := self._daemons.pop(name, None):
             daemon.kill()
             daemon.wait()
-
-
-def _install() -> None:
-    missing = [package for program, package in PACKAGES.items() if not shutil.which(program, path=PATH)]
-    if not missing:
-        return
-    if not shutil.which("apt-get"):
-        raise Unavailable(f"{', '.join(missing)} are not installed, and there is no apt-get to install them")
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    steps = (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *missing])
-    for step in steps:
-        result = subprocess.run(["apt-get", *step], env=environment, capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise Unavailable(f"apt-get {' '.join(step)} failed: {result.stderr.strip()[-300:]}")
 
 
 def _is_ours(file: Path) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, Unavailable
+from cluster import Cluster
+from debian import Unavailable, skip
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +17,7 @@ def cluster() -> Iterator[Cluster]:
     try:
         running = Cluster(folder / "run")
     except Unavailable as reason:
-        pytest.skip(str(reason))
+        skip(reason)
     yield running
     running.stop()
     shutil.rmtree(folder)

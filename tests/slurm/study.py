@@ -4,12 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
+from checkouts import Checkout
 from cluster import Cluster
-from test_workflow import Checkout
 
 SLURM = ("snakemake", "--cores", "all", "--profile", "slurm")
 # Looks at once whether jobs are done; the profile's ten seconds suit longer runs.
@@ -20,18 +19,14 @@ class Study(Checkout):
     """A checkout on a cluster, and the one Snakemake that runs in it."""
 
     def __init__(self, folder: Path, cluster: Cluster, mnist: Path, configuration: str = "") -> None:
-        super().__init__(folder)
+        super().__init__(folder, mnist)
         self.cluster = cluster
         (folder / "slurm").symlink_to("profiles/slurm")
-        (folder / "data").mkdir()
-        (folder / "data/mnist").symlink_to(mnist)
         (folder / "fire.yaml").write_text(configuration, encoding="utf-8")
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder / "src")}
         self._snakemake: subprocess.Popen[str] | None = None
 
-    def start(self, *command: str) -> None:
-        """Start a command, Snakemake's, that is not waited for."""
+    def begin(self, *command: str) -> None:
+        """Start a command, Snakemake's, that is not waited for; what it prints is in snakemake.log."""
         with open(self.folder / "snakemake.log", "a", encoding="utf-8") as log:
             self._snakemake = subprocess.Popen(
                 command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, text=True
@@ -88,10 +83,18 @@ class Study(Checkout):
         file = self.record(seed).with_suffix(".lock")
         self.cluster.wait(file.exists, f"there is no {file}", 180)
 
-    def wait_for_epoch(self, *seeds: int) -> None:
-        """Wait until each seed has finished an epoch, and is in the next one."""
-        files = [self.record(seed).with_suffix(".checkpoint") for seed in seeds]
-        self.cluster.wait(lambda: all(file.exists() for file in files), f"{files} are not all there", 180)
+    def pause_after_epoch(self, *seeds: int) -> list[int]:
+        """Stop each seed's training where it is when it has finished an epoch; returns their processes."""
+        paused: dict[int, int] = {}
+
+        def all_paused() -> bool:
+            for seed in set(seeds) - paused.keys():
+                if self.record(seed).with_suffix(".checkpoint").exists():
+                    (paused[seed],) = self.pause(seed)
+            return len(paused) == len(seeds)
+
+        self.cluster.wait(all_paused, f"not all of {seeds} have finished an epoch", 180)
+        return [paused[seed] for seed in seeds]
 
     def trainings(self, seed: int) -> dict[int, dict[str, str]]:
         """The processes that train a seed here, oldest first: number and environment."""

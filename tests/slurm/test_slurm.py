@@ -14,9 +14,9 @@ import pytest
 import yaml
 from cluster import Cluster
 from study import SLURM, SOON, Study
-from test_runs import CONFIG, ROOT, comparable
+from test_runs import CONFIG, comparable
+from wandb_offline import read_run
 
-from pixelpatch.fetch import fetch
 from pixelpatch.record import read_record
 
 # Both begin at once, and take their time beside the first tests.
@@ -42,19 +42,11 @@ SHORT = FIRE | {"experiments": {"vit4_assignment": {"resources": {"minutes": 2}}
 
 
 @pytest.fixture(scope="module")
-def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the real MNIST: a copy of the checkout's, or fetched as the configuration says."""
-    folder = tmp_path_factory.mktemp("mnist")
-    fetch(folder, [{"kind": "folder", "path": str(ROOT / CONFIG["data"]["folder"])}, *CONFIG["data"]["sources"]])
-    return folder
-
-
-@pytest.fixture(scope="module")
 def reference(cluster: Cluster, mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     """The undisturbed runs of `fire.yaml`, made without Slurm, while the tests begin; see `same`."""
     study = Study(tmp_path_factory.mktemp("reference"), cluster, mnist, yaml.safe_dump(FIRE))
     records = [str(study.record(seed).relative_to(study.folder)) for seed in range(4)]
-    study.start("snakemake", "--cores", "all", *records, "--configfile", "fire.yaml")
+    study.begin("snakemake", "--cores", "all", *records, "--configfile", "fire.yaml")
     yield study
     study.close()
 
@@ -65,7 +57,7 @@ def warned(cluster: Cluster, mnist: Path, tmp_path_factory: pytest.TempPathFacto
     study = Study(tmp_path_factory.mktemp("warned"), cluster, mnist, yaml.safe_dump(SHORT))
     target = str(study.record(0).relative_to(study.folder))
     at_once = ["--default-resources", "slurm_partition=high"]  # and not behind the jobs of the first test
-    study.start(*SLURM, *SOON, target, "--configfile", "fire.yaml", *at_once, "--set-resources", "train:gpu=1")
+    study.begin(*SLURM, *SOON, target, "--configfile", "fire.yaml", *at_once, "--set-resources", "train:gpu=1")
     with ThreadPoolExecutor(1) as thread:
         yield study, thread.submit(slow_down_until_warned, study)
     study.close()
@@ -182,8 +174,8 @@ def test_a_run_is_warned_before_its_time_is_up_and_goes_on_in_its_retry(
 def test_jobs_that_are_cancelled_preempted_or_lose_their_node(study: Study, reference: Study) -> None:
     cluster = study.cluster
     low = ["--default-resources", "slurm_partition=low", "--set-resources", "train:gpu=1"]
-    study.start(*SLURM, *SOON, "--configfile", "fire.yaml", *low, "--config", "device=auto")
-    study.wait_for_epoch(0, 1, 2, 3)
+    study.begin(*SLURM, *SOON, "--configfile", "fire.yaml", *low, "--config", "device=auto")
+    study.pause_after_epoch(0, 1, 2, 3)
     devices = {
         (run["SLURMD_NODENAME"], run["CUDA_VISIBLE_DEVICES"])
         for seed in range(4)
@@ -218,20 +210,27 @@ def test_jobs_that_are_cancelled_preempted_or_lose_their_node(study: Study, refe
     for seed in range(4):
         assert read_record(study.record(seed))["provenance"]["interruptions"], seed
         assert "going on" in study.log(seed)
+    for seed in (preempted, cancelled):  # they were told, and saved their state at the step at which they were
+        assert ", step " in study.log(seed)
+    mirrored = [read_run(folder) for folder in (study.folder / "wandb").glob("offline-run-*")]
+    for seed in range(4):  # one run in Weights & Biases each, whatever befell it, and no epoch twice
+        of_it = [read for read in mirrored if read.run.display_name == f"vit4_assignment-seed{seed}"]
+        assert len(of_it) > 1
+        assert len({read.run.run_id for read in of_it}) == 1
+        assert sorted(epoch for read in of_it for epoch in read.epochs()) == [1, 2]
 
 
 def test_snakemake_killed_and_started_again_while_its_jobs_run(study: Study, reference: Study) -> None:
     """The second copy of a run that is still trained waits, and finds it done; so does that of one done meanwhile."""
     command = [*SLURM, *SOON, "--configfile", "fire.yaml", "--set-resources", "train:gpu=1", "--config", "seeds=2"]
-    study.start(*command)
-    study.wait_for_epoch(0, 1)
-    first = study.pause(0, 1)
+    study.begin(*command)
+    first = study.pause_after_epoch(0, 1)
     study.kill()
     unlocked = study.run("snakemake", "--unlock")
     assert unlocked.returncode == 0, unlocked.stderr
     os.kill(first[0], signal.SIGCONT)
     study.cluster.wait(study.record(0).exists, "the first run does not end", 120)
-    study.start(*command)
+    study.begin(*command)
     study.cluster.wait(lambda: "waiting for" in study.log(1), "the second copy does not wait", 120)
     os.kill(first[1], signal.SIGCONT)
     study.finish()
@@ -247,14 +246,15 @@ def test_slurmctld_away_for_a_while(study: Study, reference: Study, thorough: bo
         pytest.skip("a minute longer, and much like Snakemake killed: --thorough")
     target = str(study.record(0).relative_to(study.folder))
     command = [*SLURM, *SOON, target, "--configfile", "fire.yaml", "--set-resources", "train:gpu=1"]
-    study.start(*command)
-    study.wait_for_epoch(0)
+    study.begin(*command)
+    (process,) = study.pause_after_epoch(0)
     study.cluster.kill_controller()
     time.sleep(20)
     study.cluster.start_controller()
+    os.kill(process, signal.SIGCONT)
     study.kill()  # Ctrl-C may wait for minutes, as the plugin still asks sacct
     unlocked = study.run("snakemake", "--unlock")
     assert unlocked.returncode == 0, unlocked.stderr
-    study.start(*command)
+    study.begin(*command)
     study.finish()
     same(study, reference, 0)

@@ -84,11 +84,11 @@ def damaged(content: bytes, kinds: tuple[Callable[..., None], ...], count: int) 
 def test_damaged_data_is_not_loaded(
     tmp_path: Path, mnist: Path, thorough: bool, name: str, kinds: tuple[Callable[..., None], ...]
 ) -> None:
-    """100 changes (thorough) of each of the four files."""
+    """150 changes (thorough) of each of the four files."""
     for file in FILES:
         os.link(mnist / file, tmp_path / file)
     content = (mnist / name).read_bytes()
-    for changed in damaged(content, kinds, 100 if thorough else 3):
+    for changed in damaged(content, kinds, 150 if thorough else 3):
         (tmp_path / name).unlink()
         (tmp_path / name).write_bytes(changed)
         with pytest.raises(UserError) as caught:
@@ -148,13 +148,13 @@ def test_a_damaged_checkpoint_is_put_aside(
     name: str,
     kinds: tuple[Callable[..., None], ...],
 ) -> None:
-    """100 changes (thorough) of a system's checkpoint; the state that was to load it is as it was."""
+    """150 changes (thorough) of a system's checkpoint; the state that was to load it is as it was."""
     path, aside, state = tmp_path / "x.checkpoint", tmp_path / "x.checkpoint.refused", state_of(small(name))
     state.epoch_seconds = [1.0, 2.0]
     state.save(path, KEY)
     content = path.read_bytes()
     assert loaded(path, name).epoch == 2
-    for changed in damaged(content, kinds, 100 if thorough else 8):
+    for changed in damaged(content, kinds, 150 if thorough else 8):
         path.write_bytes(changed)
         capsys.readouterr()
         fresh = loaded(path, name)

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from checkouts import Checkout
+from debian import Unavailable, install, skip
 from disk import Disk
 from test_runs import MEASURED, comparable, small
-from test_workflow import Checkout
 
 from pixelpatch.record import read_record
 
@@ -21,16 +22,13 @@ RECORD = "results/smoke/runs/vit16_tiny/seed0.json"
 ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 NO_HOME = {"HOME": "/dev/null/home"}
 NO_TEMPORARY = {"TMPDIR": "/dev/null/tmp"}
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
 def run(
     made: Checkout, *command: str, unset: tuple[str, ...] = (), stdin: bool = True, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """A command in a checkout, in another environment; without `stdin`, not even a closed one is there."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    full = {name: value for name, value in os.environ.items() if name not in unset}
-    full |= {"PATH": path, "PYTHONPATH": str(made.folder / "src")} | environment
+    full = {name: value for name, value in made.environment.items() if name not in unset} | environment
     close = None if stdin else lambda: os.close(0)
     return subprocess.run(
         command,
@@ -60,18 +58,10 @@ def made_by(result: subprocess.CompletedProcess[str], made: Checkout) -> dict[st
     return {"claims": (made.folder / WANTED[0]).read_bytes()}
 
 
-def checkout(folder: Path, mnist: Path) -> Checkout:
-    """A checkout that has its data."""
-    made = Checkout(folder)
-    (folder / "data").mkdir()
-    (folder / "data/mnist").symlink_to(mnist)
-    return made
-
-
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory, mnist: Path) -> Checkout:
     """A study that ran with all of it at once: no home, no temporary folder, no stdin, ASCII, an odd path."""
-    made = checkout(tmp_path_factory.mktemp("base") / """it's "a" $HOME %s; [study]""", mnist)
+    made = Checkout(tmp_path_factory.mktemp("base") / """it's "a" $HOME %s; [study]""", mnist)
     result = study(made, stdin=False, **NO_HOME, **NO_TEMPORARY, **ASCII)
     made_by(result, made)
     return made
@@ -80,7 +70,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory, mnist: Path) -> Checkout:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory, mnist: Path, odd: Checkout) -> dict[str, object]:
     """What the run measures in usual surroundings, by hand."""
-    made = checkout(tmp_path_factory.mktemp("plain") / "checkout", mnist)
+    made = Checkout(tmp_path_factory.mktemp("plain") / "checkout", mnist)
     assert (
         run(made, "snakemake", "--cores", "all", "results/smoke/study.json", "--config", "preset=smoke").returncode == 0
     )
@@ -119,7 +109,7 @@ def test_each_of_them_alone(
 ) -> None:
     if not thorough:
         pytest.skip("all at once, without --thorough")
-    made = checkout(tmp_path / "checkout", mnist)
+    made = Checkout(tmp_path / "checkout", mnist)
     made_by(study(made, **surroundings), made)
     assert comparable(made.folder / RECORD) == plain
 
@@ -159,14 +149,23 @@ def test_a_wrong_clock_trains_nothing_anew(odd: Checkout, seconds: int) -> None:
     assert "rule fetch" not in result.stdout + result.stderr
 
 
-@pytest.mark.skipif(FAKETIME is None, reason="the package faketime is not installed")
-def test_a_clock_that_jumps_back_in_a_training(tmp_path: Path, mnist: Path) -> None:
+@pytest.fixture(scope="module")
+def faketime() -> Path:
+    """The library that tells a process another time."""
+    try:
+        install({"faketime": "faketime"})
+    except Unavailable as reason:
+        skip(reason)
+    return next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+
+
+def test_a_clock_that_jumps_back_in_a_training(tmp_path: Path, mnist: Path, faketime: Path) -> None:
     """A day back after the first epoch: times are measured by a clock that cannot."""
     clock, record, spec = tmp_path / "clock", tmp_path / "seed0.json", small("blog_vit", train=512, epochs=6)
     clock.write_text("+0")
     command = [sys.executable, "-m", "pixelpatch", "train", "--experiment", "small", "--spec", json.dumps(spec)]
     command += ["--seed", "0", "--record", str(record), "--data", str(mnist), "--device", "cpu"]
-    faked = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
+    faked = {"LD_PRELOAD": str(faketime), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
     environment = os.environ | faked | {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     began = time.perf_counter()
     said = []

@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from checkouts import Checkout
 from registry import SOURCE, registry
-from test_workflow import Checkout
 
 from pixelpatch.fetch import FILES
 

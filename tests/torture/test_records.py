@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from checkouts import ROOT, Checkout
 
 from pixelpatch.__main__ import main
 from pixelpatch.files import canonical_json
@@ -19,25 +18,15 @@ from pixelpatch.record import seal_record
 from pixelpatch.source import source_digest
 from pixelpatch.study import resolve
 
-ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config.yaml", "profiles", "src", "workflow")
 EXPERIMENT, SEEDS = "vit16_tiny", 3
 Record = dict[str, Any]
 
 
-def environment(folder: Path) -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return os.environ | {"PATH": path, "PYTHONPATH": str(folder / "src")}
-
-
-class Study:
-    """A copy of the repository with a study of three published runs, remade as if by the present code; its tables."""
+class Study(Checkout):
+    """A checkout with a study of three published runs, remade as if by the present code; its tables."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for part in PARTS:
-            copy_of = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-            copy_of(ROOT / part, folder / part)
+        super().__init__(folder)
         schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
         config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
         config |= {"preset": "full", "only": EXPERIMENT, "seeds": SEEDS}
@@ -58,16 +47,8 @@ class Study:
         self.path(seed).parent.mkdir(parents=True, exist_ok=True)
         self.path(seed).write_text(canonical_json(seal_record(record)) + "\n", encoding="utf-8")
 
-    def run(self, *command: str) -> tuple[int, str]:
-        """A command's exit status and all that it printed; no traceback, whatever happens."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment(self.folder), capture_output=True, text=True, timeout=300
-        )
-        assert "Traceback" not in done.stdout + done.stderr
-        return done.returncode, done.stdout + done.stderr
-
     def collect(self) -> tuple[int, str]:
-        return self.run(sys.executable, "-m", "pixelpatch", *self.arguments())
+        return self.said(sys.executable, "-m", "pixelpatch", *self.arguments())
 
     def arguments(self, folder: str = "results/full") -> list[str]:
         return ["collect", "--study", f"{folder}/study.json", "--tables", f"{folder}/tables"]
@@ -244,7 +225,7 @@ WHOLE = ["copied", "a folder", "renamed", "NaN with a checksum", "fewer predicti
 
 def recorded(study: Study) -> tuple[int, str]:
     wanted = ["results/full/tables/claims.csv", "--config", "preset=full", f"only={EXPERIMENT}", "seeds=recorded"]
-    return study.run("snakemake", "--cores", "1", *wanted)
+    return study.said("snakemake", "--cores", "1", *wanted)
 
 
 @pytest.fixture(scope="module")

@@ -11,35 +11,17 @@ from typing import Any
 
 import pytest
 import yaml
+from checkouts import ROOT, Checkout
+from test_runs import CONFIG, comparable
 
-from pixelpatch.fetch import fetch
-from pixelpatch.record import read_record
-
-ROOT = Path(__file__).parents[2]
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-MEASURED = ("experiment", "seed", "spec", "metrics", "curve", "predictions", "labels")
 TABLE = "results/smoke/tables/claims.csv"  # asks for records, tidy tables and verdicts
 LOCKED = "Directory cannot be locked."
 
 
-class Checkout:
-    """A copy of the repository's workflow with its data, in which several commands can run at once."""
+class Folder(Checkout):
+    """A checkout in which several commands run at once."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for part in ("Snakefile", "config.yaml", "profiles", "src", "workflow"):
-            copy_of = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-            copy_of(ROOT / part, folder / part)
-        here = {"kind": "folder", "path": str(ROOT / CONFIG["data"]["folder"])}
-        fetch(folder / "data/mnist", [here, *CONFIG["data"]["sources"]])
-
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = os.environ | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(command, cwd=self.folder, env=environment, **pipes)
-
-    def snakemake(self, target: str = TABLE, preset: str = "smoke", seeds: str = "1") -> subprocess.Popen[str]:
+    def begin(self, target: str = TABLE, preset: str = "smoke", seeds: str = "1") -> subprocess.Popen[str]:
         config = (f"preset={preset}", "only=vit16_tiny", f"seeds={seeds}")
         return self.start("snakemake", "--cores", "1", target, "--config", *config)
 
@@ -55,7 +37,7 @@ class Checkout:
     def records(self, preset: str = "smoke") -> dict[str, dict[str, Any]]:
         """What was measured, by the record's name; each record is whole."""
         found = sorted((self.folder / f"results/{preset}/runs/vit16_tiny").iterdir())
-        return {path.name: {key: read_record(path)[key] for key in MEASURED} for path in found}
+        return {path.name: comparable(path) for path in found}
 
     def study(self, folder: str, seeds: int) -> str:
         """A smoke study.json of vit16_tiny for list mode in a folder of its own."""
@@ -83,20 +65,20 @@ def wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    return Checkout(tmp_path_factory.mktemp("a checkout"))
+def checkout(tmp_path_factory: pytest.TempPathFactory, mnist: Path) -> Folder:
+    return Folder(tmp_path_factory.mktemp("a checkout"), mnist)
 
 
 @pytest.fixture(scope="module")
-def expected(checkout: Checkout) -> dict[str, dict[str, Any]]:
+def expected(checkout: Folder) -> dict[str, dict[str, Any]]:
     """What three seeds give in one undisturbed process."""
     end(checkout.train(checkout.study("alone", 3)))
     folder = checkout.folder / "alone/runs/vit16_tiny"
-    return {path.name: {key: read_record(path)[key] for key in MEASURED} for path in sorted(folder.iterdir())}
+    return {path.name: comparable(path) for path in sorted(folder.iterdir())}
 
 
 @pytest.fixture
-def fresh(checkout: Checkout) -> Checkout:
+def fresh(checkout: Folder) -> Folder:
     """The checkout without results."""
     for folder in ("results", "shared", "logs", ".snakemake"):
         shutil.rmtree(checkout.folder / folder, ignore_errors=True)
@@ -108,11 +90,11 @@ def only(records: dict[str, Any], seeds: int) -> dict[str, Any]:
 
 
 def test_the_second_study_of_two_is_told_of_the_first_which_ends_right(
-    fresh: Checkout, expected: dict[str, dict[str, Any]]
+    fresh: Folder, expected: dict[str, dict[str, Any]]
 ) -> None:
-    first = fresh.snakemake()
+    first = fresh.begin()
     wait_for(fresh.locked, first)
-    said = end(fresh.snakemake(), 1)
+    said = end(fresh.begin(), 1)
     assert LOCKED in said
     assert "--unlock" in said
     end(first)
@@ -122,54 +104,54 @@ def test_the_second_study_of_two_is_told_of_the_first_which_ends_right(
 
 
 def test_after_a_kill_the_lock_is_removed_as_the_readme_says_and_the_study_goes_on(
-    fresh: Checkout, expected: dict[str, dict[str, Any]], thorough: bool
+    fresh: Folder, expected: dict[str, dict[str, Any]], thorough: bool
 ) -> None:
     assert "snakemake --unlock" in (ROOT / "README.md").read_text(encoding="utf-8")
     if not thorough:
         pytest.skip("with --thorough")
-    killed = fresh.snakemake(seeds="2")
+    killed = fresh.begin(seeds="2")
     wait_for(lambda: any((fresh.folder / "results").rglob("seed*.lock")), killed)  # a run has begun
     killed.kill()
     killed.wait()
     killed.stdout.close()
-    assert LOCKED in end(fresh.snakemake(seeds="2"), 1)
+    assert LOCKED in end(fresh.begin(seeds="2"), 1)
     end(fresh.start("snakemake", "--unlock"))
-    end(fresh.snakemake(seeds="2"))
+    end(fresh.begin(seeds="2"))
     assert fresh.records() == only(expected, 2)
 
 
-def test_two_processes_share_a_study(fresh: Checkout, expected: dict[str, dict[str, Any]]) -> None:
+def test_two_processes_share_a_study(fresh: Folder, expected: dict[str, dict[str, Any]]) -> None:
     study = fresh.study("shared", 3)
     outputs = [end(process) for process in [fresh.train(study), fresh.train(study)]]
     folder = fresh.folder / "shared/runs/vit16_tiny"
-    made = {path.name: {key: read_record(path)[key] for key in MEASURED} for path in sorted(folder.glob("*"))}
+    made = {path.name: comparable(path) for path in sorted(folder.glob("*"))}
     assert made == expected
     for seed in range(3):  # each was trained once
         assert sum(output.count(f"→ {folder}/seed{seed}.json") for output in outputs) == 1, outputs
 
 
 def test_a_process_and_snakemake_share_a_study(
-    fresh: Checkout, expected: dict[str, dict[str, Any]], thorough: bool
+    fresh: Folder, expected: dict[str, dict[str, Any]], thorough: bool
 ) -> None:
     if not thorough:
         pytest.skip("with --thorough")
     study = fresh.study("results/smoke", 3)
-    processes = [fresh.train(study), fresh.snakemake(seeds="3")]
+    processes = [fresh.train(study), fresh.begin(seeds="3")]
     for process in processes:
         end(process)
     assert fresh.records() == expected
 
 
-def test_two_presets_at_once(fresh: Checkout, expected: dict[str, dict[str, Any]], thorough: bool) -> None:
+def test_two_presets_at_once(fresh: Folder, expected: dict[str, dict[str, Any]], thorough: bool) -> None:
     if not thorough:
         pytest.skip("with --thorough")
     config = yaml.safe_load((fresh.folder / "config.yaml").read_text(encoding="utf-8"))
     config["presets"]["another"] = config["presets"]["smoke"]
     (fresh.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     try:
-        first = fresh.snakemake()
+        first = fresh.begin()
         wait_for(fresh.locked, first)
-        second = fresh.snakemake(TABLE.replace("smoke", "another"), "another")
+        second = fresh.begin(TABLE.replace("smoke", "another"), "another")
         end(first)
         end(second)
     finally:
@@ -177,7 +159,7 @@ def test_two_presets_at_once(fresh: Checkout, expected: dict[str, dict[str, Any]
     assert fresh.records() == fresh.records("another") == only(expected, 1)
 
 
-def test_two_downloads_into_one_folder(checkout: Checkout) -> None:
+def test_two_downloads_into_one_folder(checkout: Folder) -> None:
     source = json.dumps([{"kind": "folder", "path": "data/mnist"}])
     arguments = ("fetch", "--folder", "twice", "--sources", source)
     for process in [checkout.pixelpatch(*arguments) for _ in range(2)]:
@@ -189,7 +171,7 @@ def test_two_downloads_into_one_folder(checkout: Checkout) -> None:
 
 
 @pytest.mark.usefixtures("expected")
-def test_two_analyses_at_once_write_what_one_writes(checkout: Checkout, thorough: bool) -> None:
+def test_two_analyses_at_once_write_what_one_writes(checkout: Folder, thorough: bool) -> None:
     arguments = ["--study", "alone/study.json", "--tables"]
     steps = [["collect"], *(["tables", table] for table in ("accuracy", "equivalence", "comparisons", "claims"))]
     steps = steps if thorough else steps[:2]

@@ -7,10 +7,12 @@ rule track:
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),
         study=f"{RESULTS}/study.json",
     output:
-        touch(f"logs/{STUDY['preset']}/tracked"),
+        touch(f"{RESULTS}/.tracked"),
     log:
         f"logs/{STUDY['preset']}/track.log",
     conda:
         "../envs/pixelpatch.yaml"
+    params:
+        tracking=TRACKING,  # what was shown offline can be shown online as well
     shell:
-        "python -m pixelpatch track --study {input.study:q} --tracking {TRACKING} 2> {log:q}"
+        "python -m pixelpatch track --study {input.study:q} --tracking {params.tracking} 2> {log:q}"
