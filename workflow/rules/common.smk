@@ -34,13 +34,14 @@ MNIST = [
     f"{DATA}/{part}-ubyte"
     for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 ]
-# Not a parameter of the rule: other sources are no reason to fetch anew what is there and right.
-SOURCES = shlex.quote(canonical_json(config["data"]["sources"]))
-shell.prefix(f"MNIST_SOURCES={SOURCES}; ".replace("{", "{{").replace("}", "}}"))
-# How to train, which is no reason to train anew and so no parameter of the rule either.
+# Variables of the shell and no parameters of the rules: other sources are no reason to fetch anew what is there and
+# right, nor another way to train, what is trained.
+SOURCES = canonical_json(config["data"]["sources"])
 HOW = f"--tracking {TRACKING} --preset {STUDY['preset']}"
 if config["device"] != "auto":
     HOW += f" --device {config['device']}"
+PREFIX = f"MNIST_SOURCES={shlex.quote(SOURCES)}; HOW={shlex.quote(HOW)}; "
+shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 ON_GPU = config["device"] == "cuda"
 CUDA_MEMORY_MB = 4000  # that CUDA's libraries take on the host, generously
 TIDY = ["runs", "curves", "confusion"]

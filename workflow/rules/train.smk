@@ -26,4 +26,4 @@ rule train:
         source=source_digest(),
     shell:
         "python -m pixelpatch train --experiment {wildcards.experiment} --spec {params.spec:q} --seed {wildcards.seed}"
-        " --data {params.data:q} --threads {threads} --record {output:q} {HOW} 2> {log:q}"
+        " --data {params.data:q} --threads {threads} --record {output:q} $HOW 2> {log:q}"
