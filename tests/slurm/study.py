@@ -109,9 +109,32 @@ class Study(Checkout):
                     found[int(entry.name)] = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
         return found
 
+    def go_on_once_told(self, number: signal.Signals, *processes: int) -> int:
+        """Have the first of these stopped processes that is sent the signal go on, and see it; returns that one."""
+        told: list[int] = []
+
+        def one_is_told() -> bool:
+            told.extend(process for process in processes if _pending(process, number))
+            return bool(told)
+
+        self.cluster.wait(one_is_told, f"{number.name} is not sent", 150)
+        with suppress(ProcessLookupError):
+            os.kill(told[0], signal.SIGCONT)
+        return told[0]
+
     def pause(self, *seeds: int) -> list[int]:
         """Stop the seeds' trainings where they are, as a slow machine might; returns their processes."""
         processes = [process for seed in seeds for process in self.trainings(seed)]
         for process in processes:
             os.kill(process, signal.SIGSTOP)
         return processes
+
+
+def _pending(process: int, number: signal.Signals) -> bool:
+    """Whether a process has been sent the signal, but not seen it yet; or is gone."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except FileNotFoundError:
+        return True
+    fields = dict(line.split(":\t") for line in lines)
+    return bool(int(fields["ShdPnd"], 16) & 1 << (number - 1))

@@ -6,7 +6,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -37,8 +36,8 @@ FIRE = {  # long enough to be disturbed, in two epochs
         }
     },
 }
-# Two minutes is the least of which Slurm's warning leaves something: it comes one to one and a half before the end.
-SHORT = FIRE | {"experiments": {"vit4_assignment": {"resources": {"minutes": 2}}}}
+# Slurm's warning comes one to one and a half minutes before the end: after the run has begun, also on a busy machine.
+SHORT = FIRE | {"experiments": {"vit4_assignment": {"resources": {"minutes": 3}}}}
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +65,7 @@ def warned(cluster: Cluster, mnist: Path, tmp_path_factory: pytest.TempPathFacto
 def slow_down_until_warned(study: Study) -> None:
     """Stop the first run's process where it is until it has been sent a SIGUSR1."""
     study.wait_for_start(0)
-    (process,) = study.pause(0)
-    status, warning = Path(f"/proc/{process}/status"), 1 << (signal.SIGUSR1 - 1)
-
-    def warned() -> bool:
-        try:
-            fields = dict(line.split(":\t") for line in status.read_text().splitlines())
-        except FileNotFoundError:  # Slurm has it go on, so that it sees the signal
-            return True
-        return bool(warning & int(fields["ShdPnd"], 16))
-
-    study.cluster.wait(warned, "there is no warning", 90)
-    with suppress(ProcessLookupError):
-        os.kill(process, signal.SIGCONT)
+    study.go_on_once_told(signal.SIGUSR1, *study.pause(0))
 
 
 @pytest.fixture
@@ -140,8 +127,10 @@ def test_a_configuration_of_one_s_own_beside_the_profile_s(study: Study) -> None
         assert result.stdout.count("output: results/fire/runs/vit4_assignment/seed") == 3
 
 
-def test_a_gpu_that_pytorch_does_not_see_is_one_sentence(study: Study) -> None:
+def test_a_gpu_that_pytorch_does_not_see_is_one_sentence(study: Study, thorough: bool) -> None:
     """Each attempt asks for more, and what a site sets on the command line leaves the rest of the request alone."""
+    if not thorough:
+        pytest.skip("a minute and a half longer: --thorough")
     target = "results/full/runs/vit16_tiny/seed0.json"
     site = ["--default-resources", "slurm_partition=low", "--set-resources", "train:gpu_model=pretend"]
     result = study.run(*SLURM, *SOON, "--retries", "1", target, *site)
@@ -166,7 +155,7 @@ def test_a_run_is_warned_before_its_time_is_up_and_goes_on_in_its_retry(
     same(study, reference, 0)
     assert "stopped by SIGUSR1" in said
     assert [job["JobState"] for job in study.jobs(0)] == ["FAILED", "COMPLETED"]
-    assert [job["TimeLimit"] for job in study.jobs(0)] == ["00:02:00", "00:04:00"]
+    assert [job["TimeLimit"] for job in study.jobs(0)] == ["00:03:00", "00:06:00"]
     assert "going on" in study.log(0)
     assert len(read_record(study.record(0))["provenance"]["interruptions"]) == 1
 
@@ -175,7 +164,7 @@ def test_jobs_that_are_cancelled_preempted_or_lose_their_node(study: Study, refe
     cluster = study.cluster
     low = ["--default-resources", "slurm_partition=low", "--set-resources", "train:gpu=1"]
     study.begin(*SLURM, *SOON, "--configfile", "fire.yaml", *low, "--config", "device=auto")
-    study.pause_after_epoch(0, 1, 2, 3)
+    processes = study.pause_after_epoch(0, 1, 2, 3)
     devices = {
         (run["SLURMD_NODENAME"], run["CUDA_VISIBLE_DEVICES"])
         for seed in range(4)
@@ -189,11 +178,12 @@ def test_jobs_that_are_cancelled_preempted_or_lose_their_node(study: Study, refe
     # Preempted: somebody's job in the partition "high" needs one of this node's GPUs.
     urgent = ["sbatch", "--partition=high", "--nodelist=gpu1", "--gpus=1", "--mem=100", "--output=/dev/null"]
     assert cluster.ask(*urgent, "--time=1", "--wrap=sleep 5")
-    cluster.wait(lambda: any(study.job(seed)["Restarts"] == "1" for seed in here), "nothing was preempted")
-    (preempted,) = (seed for seed in here if study.job(seed)["Restarts"] == "1")
+    preempted = processes.index(study.go_on_once_told(signal.SIGTERM, *(processes[seed] for seed in here)))
+    cluster.wait(lambda: study.job(preempted)["Restarts"] == "1", "it is not in the queue again")
     # Cancelled: the run on the node's other GPU.
     (cancelled,) = set(here) - {preempted}
     subprocess.run(["scancel", first[cancelled]["JobId"]], check=True)
+    study.go_on_once_told(signal.SIGTERM, processes[cancelled])
     # Lost: the other node, with both its runs. Slurm finds out by itself.
     cluster.kill_node("gpu2")
     cluster.wait(lambda: all(study.job(seed)["Restarts"] == "1" for seed in there), "the lost node is not noticed")
@@ -217,7 +207,9 @@ def test_jobs_that_are_cancelled_preempted_or_lose_their_node(study: Study, refe
         of_it = [read for read in mirrored if read.run.display_name == f"vit4_assignment-seed{seed}"]
         assert len(of_it) > 1
         assert len({read.run.run_id for read in of_it}) == 1
-        assert sorted(epoch for read in of_it for epoch in read.epochs()) == [1, 2]
+        epochs = sorted(epoch for read in of_it for epoch in read.epochs())
+        # A node may be lost after an epoch's state is on disk, and before it is told of.
+        assert epochs == [1, 2] or (seed in there and epochs == [2])
 
 
 def test_snakemake_killed_and_started_again_while_its_jobs_run(study: Study, reference: Study) -> None:
