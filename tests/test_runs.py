@@ -230,6 +230,23 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_from_the_very_step(
     assert read_record(record)["provenance"]["interruptions"] == [epoch]
 
 
+def test_a_signal_to_every_process_of_a_job_ends_no_compiler(mnist: Path, tmp_path: Path) -> None:
+    """It would leave the run, and its checkpoint, without the compiled operations that the next attempt has."""
+    compiler = tmp_path / "cc"
+    compiler.write_text('#!/bin/sh\nkill -USR1 0\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    record = tmp_path / "seed5.json"
+    command = [sys.executable, "-m", "pixelpatch", *single("grids", record, mnist)]
+    environment = os.environ | {"CC": str(compiler)}
+    told = subprocess.run(command, env=environment, start_new_session=True, capture_output=True, text=True, check=False)
+    assert told.returncode == 128 + signal.SIGUSR1, told.stderr
+    assert "stopped by SIGUSR1 at epoch 1, step 1 of 4" in told.stderr
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "without compiled operations" not in told.stderr + done.stderr
+    assert "going on after epoch 0, step 1 of the next" in done.stderr
+    assert read_record(record)["provenance"]["compiled"]
+
+
 def test_a_stopped_run_goes_on_under_the_same_id_in_weights_and_biases(
     processes: multiprocessing.context.ForkServerContext,
     mnist: Path,

@@ -14,7 +14,7 @@ from pixelpatch.files import remove_temporaries
 from pixelpatch.lock import Lock
 from pixelpatch.record import FORMAT, provenance, read_record, write_record
 from pixelpatch.source import source_digest
-from pixelpatch.stopping import Stop
+from pixelpatch.stopping import Stop, held_back
 from pixelpatch.tracking import Tracker, run_id
 from pixelpatch.training import Diverged, fingerprint, processor, train
 
@@ -113,7 +113,8 @@ class Run:
         return True
 
     def _train(self, mnist: dict[str, Tensor], how: How) -> None:
-        origin = provenance(device=device_name(how.device), threads=how.threads)  # of the code as it is loaded
+        with held_back():  # a signal would end the compiler or git, and the run go on without what they give
+            origin = provenance(device=device_name(how.device), threads=how.threads)  # of the code as it is loaded
         where = {"device": how.device, "threads": how.threads, "name": self.name}
         run = {"experiment": self.experiment, "seed": self.seed, "spec": self.spec}
         tracker = Tracker.start(

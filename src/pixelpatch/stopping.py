@@ -1,6 +1,8 @@
 """Signals that ask a process to stop: noted when they come, obeyed where nothing is lost by it."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 # Ctrl-C, and a scheduler's two: "end now", and the warning that it can be told to give before a job's time is up.
@@ -13,6 +15,16 @@ class Stopped(Exception):
     def __init__(self, message: str, number: int = signal.SIGTERM) -> None:
         super().__init__(message)
         self.number = number
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Have these signals wait, also for programs started within: schedulers signal every process of a job."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Stop:

@@ -103,7 +103,9 @@ class Study(Checkout):
             with suppress(OSError):
                 command = (entry / "cmdline").read_bytes().split(b"\0")
                 here = Path(os.readlink(entry / "cwd")) == self.folder
-                ours = command[1:4] == [b"-m", b"pixelpatch", b"train"]
+                # A program that a training starts looks like the training until it is that program.
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                ours = command[1:4] == [b"-m", b"pixelpatch", b"train"] and parent not in found
                 if here and ours and command[command.index(b"--seed") + 1] == str(seed).encode():
                     pairs = (entry / "environ").read_text(errors="replace").split("\0")
                     found[int(entry.name)] = dict(pair.split("=", 1) for pair in pairs if "=" in pair)

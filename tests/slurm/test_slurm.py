@@ -82,7 +82,8 @@ def same(study: Study, reference: Study, *seeds: int) -> None:
     for seed in seeds:
         assert comparable(study.record(seed)) == comparable(reference.record(seed))
     folder = study.record(0).parent
-    assert sorted(path.name for path in folder.iterdir()) == [f"seed{seed}.json" for seed in seeds]
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == [f"seed{seed}.json" for seed in seeds], "\n".join(study.log(seed) for seed in seeds)
 
 
 def test_the_smoke_study_by_the_literal_command(study: Study) -> None:
