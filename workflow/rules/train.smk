@@ -25,5 +25,6 @@ rule train:
         # Not used by the command: it has Snakemake notice edits of the code that training runs.
         source=source_digest(),
     shell:
-        "python -m pixelpatch train --experiment {wildcards.experiment} --spec {params.spec:q} --seed {wildcards.seed}"
+        # exec: the shell would die at once of a SIGTERM to the whole job, and Slurm kill what its end leaves behind.
+        "exec python -m pixelpatch train --experiment {wildcards.experiment} --spec {params.spec:q} --seed {wildcards.seed}"
         " --data {params.data:q} --threads {threads} --record {output:q} $HOW 2> {log:q}"
