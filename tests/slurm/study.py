@@ -1,6 +1,7 @@
 """A study on a cluster: a checkout whose Snakemake runs beside the test, which sees to its runs' misfortunes."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from checkouts import Checkout
 from cluster import Cluster
+from wandb_offline import OfflineRun, read_run
 
 SLURM = ("snakemake", "--cores", "all", "--profile", "slurm")
 # Looks at once whether jobs are done; the profile's ten seconds suit longer runs.
@@ -89,12 +91,18 @@ class Study(Checkout):
 
         def all_paused() -> bool:
             for seed in set(seeds) - paused.keys():
-                if self.record(seed).with_suffix(".checkpoint").exists():
+                if re.search(r"epoch 1/\d+  loss", self.log(seed)):  # its state is on disk, and all are told of it
                     (paused[seed],) = self.pause(seed)
             return len(paused) == len(seeds)
 
         self.cluster.wait(all_paused, f"not all of {seeds} have finished an epoch", 180)
         return [paused[seed] for seed in seeds]
+
+    def mirrored(self, seed: int) -> list[OfflineRun]:
+        """What Weights & Biases has of the seed's attempts, each a folder."""
+        files = (self.folder / "wandb").glob("offline-run-*/*.wandb")
+        read = [read_run(file.parent) for file in files]
+        return [each for each in read if each.run and each.run.display_name == f"vit4_assignment-seed{seed}"]
 
     def trainings(self, seed: int) -> dict[int, dict[str, str]]:
         """The processes that train a seed here, oldest first: number and environment."""
