@@ -1,6 +1,7 @@
 """Checkpoints: a run that goes on from one ends as if it had never stopped, and any file that is not right is named."""
 
 import copy
+import errno
 import io
 import random
 import re
@@ -341,10 +342,26 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     path = tmp_path / "x.checkpoint"
     path.mkdir()
     tiny().load(path, KEY)
-    assert capsys.readouterr().err == f"{path} cannot be read (Is a directory){away(path)}"
+    assert capsys.readouterr().err == f"{path} is a folder{away(path)}"
     path.mkdir()
     with pytest.raises(UserError, match="cannot be written"):
         tiny().save(path, KEY)
+
+
+def test_what_the_file_system_cannot_give_now_is_not_put_aside(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.checkpoint"
+    path.write_bytes(content)
+
+    def stale(self: Path) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    with pytest.raises(UserError, match=r"x\.checkpoint cannot be read: Stale file handle; nothing was changed\."):
+        tiny().load(path, KEY)
+    monkeypatch.undo()
+    assert path.read_bytes() == content
 
 
 def test_nothing_in_a_file_is_ever_run(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:

@@ -187,6 +187,20 @@ def test_optimisers_are_the_documented_ones_at_pytorch_s_defaults(experiment: st
     torch.testing.assert_close(ours.bias, theirs.bias)
 
 
+@pytest.mark.parametrize("experiment", ["blog_cnn", "blog_vit", "seq2seq_2x2"])
+def test_tested_every_epoch_a_run_shows_what_shorter_ones_show(experiment: str, digits: dict[str, Tensor]) -> None:
+    spec = small(experiment, epochs=3)
+    spec["evaluation"]["test_every_epoch"] = True
+    result = measured(train(spec, 2, digits))
+    assert {metric for metric in result["metrics"] if metric.startswith("test/")} <= result["curve"].keys()
+    del spec["evaluation"]["test_every_epoch"]
+    for epochs in (1, 2, 3):
+        short = measured(train(merge_training(spec, epochs=epochs), 2, digits))
+        for metric, values in result["curve"].items():
+            assert short["metrics"][metric] == values[epochs - 1], (metric, epochs)
+    assert (short["metrics"], short["predictions"]) == (result["metrics"], result["predictions"])
+
+
 def test_the_strictly_best_validation_checkpoint_is_tested(digits: dict[str, Tensor]) -> None:
     spec = small("vit4_assignment", epochs=6, learning_rate=0.02)
     result = train(spec, 1, digits)
@@ -202,6 +216,13 @@ def test_the_strictly_best_validation_checkpoint_is_tested(digits: dict[str, Ten
 def test_a_loss_that_is_no_number_ends_the_run_where_it_began(digits: dict[str, Tensor]) -> None:
     with pytest.raises(Diverged, match=r"The loss became (nan|inf) at epoch 1, step [23] of 8; a lower training"):
         train(small("blog_cnn", learning_rate=1e20), 0, digits)
+
+
+@pytest.mark.parametrize("experiment", ["blog_cnn", "vit4_assignment"])
+def test_so_does_one_that_the_very_last_step_made(digits: dict[str, Tensor], experiment: str) -> None:
+    split = "validation" if experiment == "vit4_assignment" else "test"
+    with pytest.raises(Diverged, match=f"The loss on the {split} images is (nan|inf); a lower training"):
+        train(small(experiment, learning_rate=1e30, batch=400, drop_last=False), 0, digits)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -21,7 +21,7 @@ from pixelpatch.tracking import log_analysis, mode
 if TYPE_CHECKING:
     from pixelpatch.runs import Run
 
-TABLES = ("claims", "comparisons", "accuracy", "equivalence")
+TABLES = ("claims", "comparisons", "accuracy", "equivalence", "oddities", "identification", "predictions", "plan")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,8 +116,9 @@ def collect(options: argparse.Namespace) -> None:
 
 
 def tables(options: argparse.Namespace) -> None:
-    """Judge the claims, compare the systems, sum up accuracies, check other numerics: one table each, as CSV, Markdown
-    and LaTeX.
+    """Judge the claims, compare the systems, sum up accuracies, check other numerics, price the oddities, identify
+    unstated settings and predict from them, add up what has run and what has not: one table each, as CSV, Markdown and
+    LaTeX.
     """
     import numpy as np
 
@@ -125,6 +126,9 @@ def tables(options: argparse.Namespace) -> None:
     from pixelpatch.analysis.claims import judge
     from pixelpatch.analysis.comparisons import compare
     from pixelpatch.analysis.equivalence import equivalences
+    from pixelpatch.analysis.identification import identify
+    from pixelpatch.analysis.oddities import price_oddities
+    from pixelpatch.analysis.plan import plan as list_costs
 
     study = read_study(options.study)
     runs = write.read_table(options.tables, "runs")
@@ -142,6 +146,21 @@ def tables(options: argparse.Namespace) -> None:
             frame = equivalences(study, runs)
             columns = partial(write.equivalence_view, alpha=alpha)
             caption = "Other numerics against float32, the spec the same." if len(frame) else "No other numerics ran."
+        case "oddities":
+            frame = price_oddities(study, runs)
+            columns = partial(write.oddities_view, alpha=alpha)
+            caption = "What each oddity costs: mended minus as documented." if len(frame) else "No oddity was mended."
+        case "identification" | "predictions" as table:
+            explained, predicted = identify(study, runs, write.read_table(options.tables, "curves"))
+            if table == "identification":
+                frame, columns = explained, write.identification_view
+                caption = "How well each cell of a grid explains the documented numbers that identify."
+            else:
+                frame, columns = predicted, partial(write.predictions_view, alpha=alpha)
+                caption = "What each cell predicts of numbers that had no part in the choice."
+        case "plan":
+            frame, columns = list_costs(study, runs), write.plan_view
+            caption = "What has run, and what has not yet, cheapest first."
         case _:
             frame = write.summary(runs, study)
             columns = write.accuracy_view

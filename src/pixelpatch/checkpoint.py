@@ -59,6 +59,7 @@ class State:
 
         In the middle of an epoch `rng` is as it was at its start, for its order to be drawn again.
         Any other file there (of another run, torn, damaged, of another format) is named on stderr, with what is wrong.
+        Raises UserError where the file cannot be read.
         """
         saved = _read(path, key)
         if saved is None:
@@ -98,8 +99,10 @@ def _read(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    except OSError as error:
-        return _refuse(path, f"cannot be read ({error.strerror or error})")
+    except IsADirectoryError:
+        return _refuse(path, "is a folder")
+    except OSError as error:  # of the file system, not of the file: another attempt may have it
+        raise UserError(f"{path} cannot be read: {error.strerror or error}; nothing was changed.") from None
     first, _, rest = content.partition(b"\n")
     if first + b"\n" != _first_line(rest):
         version = first.split(b" ")[2:3]

@@ -21,7 +21,7 @@ KEYS = {
     "data.limit": "train? validation? test?",
     "training": "optimiser learning_rate momentum? weight_decay? "
     "batch microbatch? drop_last epochs softmax_before_loss precision?",
-    "evaluation": "batch order checkpoint",
+    "evaluation": "batch order checkpoint test_every_epoch?",
 }
 CHOICES = {  # for those settings that code compares with one value and takes anything else for the other
     "model.norm": ("pre", "post"),
@@ -125,6 +125,8 @@ def spec_problems(spec: Spec) -> Iterator[str]:
             yield f"data.augmentation.crop.{key} is [{low}, {high}]; write the smaller number first."
     if spec["evaluation"]["checkpoint"] == "best_validation" and "validation" not in data:
         yield "evaluation.checkpoint is best_validation, but data.validation is missing; add it, or choose last."
+    if spec["evaluation"]["checkpoint"] == "best_validation" and spec["evaluation"].get("test_every_epoch"):
+        yield "evaluation.test_every_epoch tests the weights of each epoch; with it, evaluation.checkpoint is last."
     if "momentum" in training and training["optimiser"] != "sgd":
         yield f"training.momentum is for sgd; leave it out with {training['optimiser']}."
     if "microbatch" in training and model.get("attend_over") == "batch":

@@ -14,12 +14,13 @@ from typing import Any
 from pixelpatch.checks import differing, instead, join, spec_problems, split_sizes
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_json
+from pixelpatch.variants import cut, extend, merge, of_family, shown, vary
 
 Json = dict[str, Any]
-CURVES = ("train/loss", "validation/loss", "validation/accuracy")  # metrics with a value at every epoch
 RECORDED = "recorded"  # seeds: those that have a record already
 OF_CURVES = ("curve", "falls_every_epoch", "dips_only_at")
 KINDS = ("documented", *OF_CURVES, "better_than")  # of claims
+NO_SYSTEMS = ("equivalent_to", "mends", "vary")  # keys of experiments that are there for a system's sake
 TYPES = {
     "object": "a block of keys",
     "array": "a list",
@@ -35,18 +36,22 @@ BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at mos
 def resolve(config: Json, schema: Json) -> Json:
     """The study that `config` describes, valid under the JSON schema `schema`.
 
-    Returns the preset's name; `analysis`; `experiments` (title, source, resources, claims, `equivalent_to` or None,
-    the `spec` as it will run, whether that is `narrowed`, and how); and `runs`, one per experiment × seed, each with
-    the path of its record below the preset's results folder. Raises UserError with one sentence per problem.
+    Returns the preset's name; `analysis`; `identify`; `experiments` (title, source, resources, claims, `equivalent_to`,
+    `mends` and `vary` or None, the `spec` as it will run, whether that is `narrowed`, and how, whether it is
+    `selected`, and how many seeds are `wanted` by the preset); and `runs`, one per selected experiment × seed, each
+    with the path of its record below the preset's results folder. Raises UserError with one sentence per problem.
     """
     problems = list(_unfit_values(config))
     if not problems:
         config = copy.deepcopy(config)
-        problems = _extend(config) or list(_schema_problems(config, schema)) or list(_inconsistencies(config))
+        problems = [*extend(config), *_schema_problems(config, schema)]
+    if not problems:
+        problems = vary(config) or list(_schema_problems(config, _of_specs(schema))) or list(_inconsistencies(config))
+        problems = [of_family(problem, config) for problem in problems]
     if problems:
         lines = (f"  {problem}" for problem in dict.fromkeys(problems))  # several rules can find the same thing
         raise UserError("\n".join(["The configuration has problems:", *lines]))
-    preset = config["presets"][config["preset"]]
+    preset, selected = config["presets"][config["preset"]], selected_experiments(config)
     experiments = {}
     for name, block in config["experiments"].items():
         spec = narrowed(block["spec"], preset, name)
@@ -58,15 +63,20 @@ def resolve(config: Json, schema: Json) -> Json:
             "narrowed": spec != block["spec"],
             "narrowing": "; ".join(_narrowing(block["spec"], spec)),
             "claims": block.get("claims", {}),
+            "selected": name in selected,
+            "wanted": 0 if preset["seeds"] == RECORDED else len(counted_seeds(preset["seeds"], block.get("seeds"))),
             "equivalent_to": block.get("equivalent_to"),
+            "mends": {"system": block["extends"]} | block["mends"] if "mends" in block else None,
+            "vary": block.get("vary"),
         }
     return {
         "preset": config["preset"],
         "analysis": config["analysis"],
+        "identify": config["identify"],
         "experiments": experiments,
         "runs": [
             {"experiment": name, "seed": seed, "record": f"runs/{name}/seed{seed}.json"}
-            for name in selected_experiments(config)
+            for name in selected
             for seed in selected_seeds(config, name)
         ],
     }
@@ -83,9 +93,10 @@ def read_study(path: Path) -> Json:
 def systems(study: Mapping[str, Any]) -> dict[str, Any]:
     """The experiments of `study` that are systems: what claims, comparisons, accuracies and figures are about.
 
-    The others (`equivalent_to`) train a system a second time with other numerics, only to be held against it.
+    The others train a system once more, only to be held against it: with other numerics (`equivalent_to`), with one
+    oddity less (`mends`), or with other settings (`vary`).
     """
-    return {name: block for name, block in study["experiments"].items() if not block.get("equivalent_to")}
+    return {name: block for name, block in study["experiments"].items() if not any(map(block.get, NO_SYSTEMS))}
 
 
 def narrowed(spec: Json, preset: Json, name: str) -> Json:
@@ -97,19 +108,6 @@ def narrowed(spec: Json, preset: Json, name: str) -> Json:
     epochs = spec["training"]["epochs"]
     epochs = min(epochs, change.get("training", {}).get("epochs", epochs))
     return merge(spec, {"training": {"epochs": epochs}} | ({"data": {"limit": limit}} if limit else {}))
-
-
-def merge(base: Json, change: Json) -> Json:
-    """`base` with `change` laid over it, dictionaries key by key; None removes a key (JSON Merge Patch, RFC 7396)."""
-    merged = dict(base)
-    for key, value in change.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, dict):
-            merged[key] = merge(merged[key] if isinstance(merged.get(key), dict) else {}, value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def selected_experiments(config: Json) -> list[str]:
@@ -128,47 +126,21 @@ def wanted_seeds(config: Json) -> int | str | list[int | str]:
 def selected_seeds(config: Json, name: str) -> list[int]:
     """The seeds from which the experiment `name` runs.
 
-    A number counts them from 0, a list (or "0,4,7") names them, and "recorded" is those that have a record already.
+    A number counts them from 0, a list (or "0,4,7") names them, and "recorded" is those that have a record already. Of
+    any others an experiment takes the first `seeds` of its own, where it has that key.
     """
     seeds = wanted_seeds(config)
     if seeds == RECORDED:
         files = Path(config["results"], config["preset"], "runs", name).glob("seed*.json")
         return sorted(int(found[1]) for file in files if (found := re.fullmatch(r"seed(0|[1-9]\d*)\.json", file.name)))
+    return counted_seeds(seeds, config["experiments"].get(name, {}).get("seeds"))
+
+
+def counted_seeds(seeds: int | str | list[int | str], most: int | None) -> list[int]:
+    """Seeds as the configuration names them (a number, a list, "0,4,7"), the first `most` of them."""
     if isinstance(seeds, int):
-        return list(range(seeds))
-    return [int(seed) for seed in (seeds.split(",") if isinstance(seeds, str) else seeds)]
-
-
-def _extend(config: Json) -> list[str]:
-    """Merge every experiment that `extends` another into it, in place; returns the problems."""
-    experiments = config.get("experiments") if isinstance(config, dict) else None
-    if not isinstance(experiments, dict):
-        return []
-
-    def resolved(name: str, path: tuple[str, ...]) -> Json:
-        block = experiments[name]
-        parent = block.get("extends") if isinstance(block, dict) else None
-        if parent is None:
-            return block
-        if parent in path:
-            raise UserError(f"experiments.{path[-1]}.extends is {parent!r}, which extends {path[-1]} itself.")
-        if not isinstance(parent, str) or not isinstance(experiments.get(parent), dict):
-            raise UserError(
-                f"experiments.{path[-1]}.extends is {_shown(parent)}"
-                f"{instead(parent, [other for other in experiments if other not in path])}"
-            )
-        base = resolved(parent, (*path, parent))
-        own = ("claims", "equivalent_to", "extends")
-        return merge({key: value for key, value in base.items() if key not in own}, block)
-
-    problems, merged = [], {}
-    for name in experiments:
-        try:
-            merged[name] = resolved(name, (name,))
-        except UserError as error:
-            problems.append(str(error))
-    config["experiments"] = merged
-    return problems
+        return list(range(seeds))[:most]
+    return [int(seed) for seed in (seeds.split(",") if isinstance(seeds, str) else seeds)][:most]
 
 
 def _unfit_values(value: Any, path: str = "", depth: int = 0) -> Iterator[str]:
@@ -176,7 +148,7 @@ def _unfit_values(value: Any, path: str = "", depth: int = 0) -> Iterator[str]:
     characters, very large numbers; and blocks without end.
     """
     if depth > DEEPEST:
-        yield f"{_cut(path)} is nested too deep, or contains itself."
+        yield f"{cut(path)} is nested too deep, or contains itself."
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -192,9 +164,15 @@ def _unfit_values(value: Any, path: str = "", depth: int = 0) -> Iterator[str]:
     elif isinstance(value, int) and abs(value) >= 2**63:
         yield f"{path} is a number of {value.bit_length()} bits; it must have at most 63."
     elif isinstance(value, str) and not _is_unicode(value):
-        yield f"{path} is {_shown(value)}, with half a character (a surrogate) in it; write the whole one."
+        yield f"{path} is {shown(value)}, with half a character (a surrogate) in it; write the whole one."
     elif value is not None and not isinstance(value, str | int | float):
         yield f"{path} is {value} (a {type(value).__name__}); put it in quotes if it is meant as text."
+
+
+def _of_specs(schema: Json) -> Json:
+    """The part of the schema that is of specs: those of a family are made after the rest has been checked."""
+    of_one = {"properties": {"spec": {"$ref": "#/$defs/spec"}}}
+    return {"$defs": schema["$defs"], "properties": {"experiments": {"additionalProperties": of_one}}}
 
 
 def _schema_problems(config: Json, schema: Json) -> Iterator[str]:
@@ -219,7 +197,7 @@ def _schema_problems(config: Json, schema: Json) -> Iterator[str]:
 def _sentences(error: Any, path: str) -> Iterator[str]:
     """A JSON schema error in words."""
     value, rule = error.instance, error.validator_value
-    place, shown = path or "the configuration", _shown(error.instance)
+    place, it = path or "the configuration", shown(error.instance)
     match error.validator:
         case "additionalProperties":
             known = list(error.schema["properties"])
@@ -236,13 +214,13 @@ def _sentences(error: Any, path: str) -> Iterator[str]:
                 hint = "; YAML reads this as text: take the quotes away, and write 1e-3 as 0.001 or 1.0e-3"
             elif rule == "string" and isinstance(value, int | float):
                 hint = "; put it in quotes"
-            yield f"{place} is {shown}; it must be {TYPES[rule]}{hint}."
+            yield f"{place} is {it}; it must be {TYPES[rule]}{hint}."
         case "enum":
-            yield f"{place} is {shown}{instead(value, rule)}"
+            yield f"{place} is {it}{instead(value, rule)}"
         case "const":
-            yield f"{place} is {shown}; it can only be {_shown(rule)}."
+            yield f"{place} is {it}; it can only be {shown(rule)}."
         case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum" as bound:
-            yield f"{place} is {shown}; it must be {BOUNDS[bound]} {rule}."
+            yield f"{place} is {it}; it must be {BOUNDS[bound]} {rule}."
         case "anyOf" if "text" in error.schema.get("properties", {}):
             yield (
                 f"{place} has nothing to test; give it a metric and one of documented, curve, falls_every_epoch, "
@@ -251,9 +229,9 @@ def _sentences(error: Any, path: str) -> Iterator[str]:
         case "pattern" if "propertyNames" in error.absolute_schema_path:
             yield f"{join(path, value)} is not {error.schema['description']}."
         case "anyOf" | "pattern":
-            yield f"{place} is {shown}; it must be {error.schema['description']}."
+            yield f"{place} is {it}; it must be {error.schema['description']}."
         case "minItems" | "minLength" | "minProperties":
-            yield f"{place} is {shown}; it must {'not be empty' if rule == 1 else f'have at least {rule} entries'}."
+            yield f"{place} is {it}; it must {'not be empty' if rule == 1 else f'have at least {rule} entries'}."
         case _:
             yield f"{place}: {error.message}."
 
@@ -282,6 +260,12 @@ def _inconsistencies(config: Json) -> Iterator[str]:
             if name not in experiments and name != "all":
                 yield f"presets.{preset}.narrow.{name} is no experiment{instead(name, [*experiments, 'all'])}"
     metrics = {name: list(metrics_of(block["spec"])) for name, block in experiments.items()}
+    known_systems = systems(config)
+    families = {block["vary"]["family"]: block for block in experiments.values() if "vary" in block}
+    for name, question in config["identify"].items():
+        yield from (
+            f"identify.{name}.{problem}" for problem in _identification_problems(question, known_systems, families)
+        )
     for metric in config["analysis"]["compare"]:
         if metric not in (known := dict.fromkeys(metric for some in metrics.values() for metric in some)):
             yield f"analysis.compare has the metric {metric!r}{instead(metric, known)}"
@@ -294,23 +278,70 @@ def _inconsistencies(config: Json) -> Iterator[str]:
         for preset in block.get("presets", ()):
             if preset not in presets:
                 yield f"experiments.{name}.presets names the preset {preset!r}{instead(preset, presets)}"
-        if "equivalent_to" in block:
-            for problem in _equivalence_problems(block, systems(config), metrics):
+        kinds = [kind for kind in NO_SYSTEMS if kind in block]
+        if len(kinds) > 1:
+            yield f"experiments.{name} has {' and '.join(kinds)}; make an experiment of each."
+        if kinds:
+            if block.get("claims"):
+                yield (
+                    f"experiments.{name}.claims are of what a write-up documents, which {kinds[0]} is not about; leave "
+                    "one of them out."
+                )
+            check = {"equivalent_to": _equivalence_problems, "mends": _mending_problems}.get(kinds[0])
+            for problem in check(block, known_systems, metrics) if check else ():
                 yield f"experiments.{name}.{problem}"
             continue
-        of_systems = {other: metrics[other] for other in systems(config)}
+        of_systems = {other: metrics[other] for other in known_systems}
         for claim, said in block.get("claims", {}).items():
-            for problem in _claim_problems(said, name, block["spec"]["training"]["epochs"], of_systems):
+            for problem in _claim_problems(said, name, block["spec"], of_systems):
                 yield f"experiments.{name}.claims.{claim}{problem}"
 
 
-def _claim_problems(claim: Json, name: str, epochs: int, metrics: dict[str, list[str]]) -> Iterator[str]:
+def _identification_problems(question: Json, known: Json, families: Mapping[str, Json]) -> Iterator[str]:
+    """What is wrong with a block of `identify`; `known` are the systems, `families` one member of each family."""
+    uses = [("by", question["grid"], question["by"])]
+    uses += [(f"predicts[{i}]", use["family"], use) for i, use in enumerate(question["predicts"])]
+    for place, family, use in uses:
+        named = "grid" if place == "by" else f"{place}.family"
+        if family not in families:
+            yield f"{named} is {family!r}{instead(family, families)}"
+            continue
+        if lacking := [
+            key
+            for key in families.get(question["grid"], families[family])["vary"]["settings"]
+            if not _has(families[family]["spec"], key)
+        ]:
+            yield f"{named} is {family!r}, which has no {', '.join(lacking)} to match the grid's cells by."
+        if use["experiment"] not in known:
+            yield f"{place}.experiment is {use['experiment']!r}{instead(use['experiment'], known)}"
+            continue
+        numbers = {
+            name: claim
+            for name, claim in known[use["experiment"]].get("claims", {}).items()
+            if "documented" in claim and not {"epoch", "better_than", "not_tested"} & claim.keys()
+        }
+        for claim in use["claims"]:
+            if claim not in numbers:
+                yield f"{place}.claims has {claim!r}, no number of {use['experiment']}{instead(claim, numbers)}"
+            elif (metric := numbers[claim]["metric"]) not in metrics_of(families[family]["spec"]):
+                yield f"{place}.claims has {claim!r}, which is of {metric}; {family} has none."
+
+
+def _has(spec: Json, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(spec, dict) or part not in spec:
+            return False
+        spec = spec[part]
+    return True
+
+
+def _claim_problems(claim: Json, name: str, spec: Json, metrics: dict[str, list[str]]) -> Iterator[str]:
     kinds = [key for key in KINDS if key in claim and not (key == "documented" and "better_than" in claim)]
     if len(kinds) > 1:
         yield f" has {' and '.join(kinds)}; make a claim of each."
-    kind, known = "metric", metrics[name]
+    kind, known, epochs = "metric", metrics[name], spec["training"]["epochs"]
     if "epoch" in claim or any(key in kinds for key in OF_CURVES):
-        kind, known = "curve", [metric for metric in known if metric in CURVES]
+        kind, known = "curve", list(curves_of(spec))
     if "metric" in claim and claim["metric"] not in known:
         yield f".metric is {claim['metric']!r}, no {kind} of {name}{instead(claim['metric'], known)}"
     if (other := claim.get("better_than")) is not None:
@@ -330,8 +361,6 @@ def _claim_problems(claim: Json, name: str, epochs: int, metrics: dict[str, list
 def _equivalence_problems(block: Json, known: Json, metrics: dict[str, list[str]]) -> Iterator[str]:
     """What is wrong with the `block` of an experiment with `equivalent_to`; `known` are the systems."""
     other, metric = block["equivalent_to"]["experiment"], block["equivalent_to"]["metric"]
-    if block.get("claims"):
-        yield "claims are of what a write-up documents, which equivalent_to is not about; leave one of them out."
     if other not in known:
         yield f"equivalent_to.experiment is {other!r}{instead(other, known)}"
         return
@@ -344,6 +373,18 @@ def _equivalence_problems(block: Json, known: Json, metrics: dict[str, list[str]
             f"spec differs from that of equivalent_to.experiment, {other}, in {', '.join(differences) or 'nothing'}; "
             "it must differ in training.precision and nothing else."
         )
+
+
+def _mending_problems(block: Json, known: Json, metrics: dict[str, list[str]]) -> Iterator[str]:
+    """What is wrong with the `block` of an experiment with `mends`; `known` are the systems."""
+    system, metric = block.get("extends"), block["mends"]["metric"]
+    if system not in known:
+        yield f"mends is of the system that the experiment extends, and extends is {system!r}{instead(system, known)}"
+        return
+    if metric not in metrics[system]:
+        yield f"mends.metric is {metric!r}, no metric of {system}{instead(metric, metrics[system])}"
+    if not list(differing(block["spec"], known[system]["spec"])):
+        yield f"spec is that of {system}; it must differ in the oddity that it mends."
 
 
 def metrics_of(spec: Json) -> Iterator[str]:
@@ -359,6 +400,12 @@ def metrics_of(spec: Json) -> Iterator[str]:
         yield "validation/best_epoch"
     if "patch" in spec["model"]:
         yield "model/sequence_length"
+
+
+def curves_of(spec: Json) -> Iterator[str]:
+    """Those of `metrics_of` that a run of `spec` has at every epoch too."""
+    every_epoch = ("train/loss", "validation/") + (("test/",) if spec["evaluation"].get("test_every_epoch") else ())
+    yield from (m for m in metrics_of(spec) if m.startswith(every_epoch) and m != "validation/best_epoch")
 
 
 def _narrowing(documented: Json, spec: Json) -> Iterator[str]:
@@ -381,11 +428,3 @@ def _looks_numeric(value: Any) -> bool:
 def _is_unicode(text: str) -> bool:
     """Whether `text` can be written: YAML's and JSON's escapes can name surrogates, which are no characters."""
     return not re.search("[\ud800-\udfff]", text)
-
-
-def _shown(value: Any) -> str:
-    return _cut(repr(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:79]}…"

@@ -1,7 +1,7 @@
 """Tables for people: each is written whole as CSV, readable as Markdown, and ready for a paper as LaTeX.
 
-`claims_view`, `comparisons_view`, `accuracy_view` and `equivalence_view` turn tidy tables into the columns that a
-reader sees (strings only); `write_table` writes both; `terminal_claims` prints the verdicts.
+The views (`claims_view`, `oddities_view`, …) turn tidy tables into the columns that a reader sees (strings only);
+`write_table` writes both; `terminal_claims` prints the verdicts.
 """
 
 import math
@@ -38,6 +38,9 @@ _COLUMNS = {
     | {"n_seeds": "int64"}
     | dict.fromkeys(("replicated_mean", "replicated_std", "interval_low", "interval_high"), "float64")
     | dict.fromkeys(("p_value", "p_holm", "effect_size"), "float64"),
+    "oddities": dict.fromkeys(("system", "experiment", "oddity", "instead", "metric", "finding"), "str")
+    | {"n_seeds": "int64"}
+    | dict.fromkeys(("effect_points", "interval_low", "interval_high", "p_value", "p_holm"), "float64"),
 }
 
 _LATEX = str.maketrans(
@@ -195,6 +198,81 @@ def equivalence_view(equivalence: pd.DataFrame, *, alpha: float = 0.05) -> pd.Da
     )
 
 
+def oddities_view(oddities: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
+    """What a reader sees of oddities.csv: one row per oddity, the mended run minus the run as documented."""
+    return _frame(
+        oddities,
+        {
+            "System": lambda row: text(row["system"]),
+            "Oddity": lambda row: text(row["oddity"]),
+            "Instead": lambda row: text(row["instead"]),
+            "n": lambda row: number(row["n_seeds"]),
+            "As documented (%)": lambda row: fixed(row["mean_documented"], 2),
+            "Mended (%)": lambda row: fixed(row["mean_mended"], 2),
+            "Effect (points)": lambda row: fixed(row["effect_points"], 2),
+            _level(alpha): lambda row: interval(row["interval_low"], row["interval_high"], at_least=2),
+            "p (Holm)": lambda row: p_value(row["p_holm"]),
+            "Finding": lambda row: text(row["finding"]),
+        },
+    )
+
+
+def identification_view(identification: pd.DataFrame) -> pd.DataFrame:
+    """What a reader sees of identification.csv: a row per cell and identifying number, the best cells first."""
+    ranked = identification.sort_values(["question", "log_likelihood"], ascending=[True, False], kind="stable")
+    return _frame(
+        ranked,
+        {
+            "Question": lambda row: text(row["question"]),
+            "Settings": _cell,
+            "Number": lambda row: f"{row['system']} {row['claim']}",
+            "Documented": lambda row: text(row["documented"]),
+            "n": lambda row: number(row["n_seeds"]),
+            "Ours (mean ± sd)": lambda row: mean_sd(row["mean"], row["std"]),
+            "p": lambda row: p_value(row["p_value"]),
+            "Log-likelihood": lambda row: fixed(row["log_likelihood"], 1),
+            "": lambda row: "identified" if row["identified"] else "compatible" if row["compatible"] else "",
+        },
+    )
+
+
+def predictions_view(predictions: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
+    """What a reader sees of predictions.csv: a row per cell and predicted number, the identified first."""
+    ranked = predictions.sort_values(["question", "identified"], ascending=[True, False], kind="stable")
+    return _frame(
+        ranked,
+        {
+            "Question": lambda row: text(row["question"]),
+            "Settings": lambda row: ", ".join(filter(None, [_cell(row), text(row["variant"])])),
+            "": lambda row: "identified" if row["identified"] else "",
+            "Number": lambda row: f"{row['system']} {row['claim']}",
+            "Documented": lambda row: text(row["documented"]),
+            "n": lambda row: number(row["n_seeds"]),
+            "Ours (mean ± sd)": lambda row: mean_sd(row["mean"], row["std"]),
+            _level(alpha): lambda row: interval(row["interval_low"], row["interval_high"]),
+            "p": lambda row: p_value(row["p_value"]),
+            "Verdict": lambda row: {"higher": "ours higher", "lower": "ours lower"}.get(row["verdict"], row["verdict"]),
+        },
+    )
+
+
+def plan_view(plan: pd.DataFrame) -> pd.DataFrame:
+    """What a reader sees of plan.csv: one row per experiment or family, and what all of them add up to."""
+    total = plan[["recorded", "to_do", "core_hours_done", "core_hours_to_do"]].sum()
+    rows = pd.concat([plan, pd.DataFrame([{"experiment": "all", **total}])]) if len(plan) else plan
+    return _frame(
+        rows,
+        {
+            "Experiment": lambda row: text(row["experiment"]),
+            "Runs recorded": lambda row: number(row["recorded"]),
+            "To do": lambda row: number(row["to_do"]),
+            "Minutes per run": _minutes,
+            "Core-hours done": lambda row: fixed(row["core_hours_done"], 2),
+            "Core-hours to do": lambda row: fixed(row["core_hours_to_do"], 2),
+        },
+    )
+
+
 def terminal_claims(claims: pd.DataFrame, *, width: int = 110) -> str:
     """The verdicts for a terminal `width` characters wide: a row per claim, then how many claims got which verdict."""
     view = _frame(
@@ -319,6 +397,16 @@ def latex(value: str) -> str:
 def _frame(source: pd.DataFrame, columns: Mapping[str, Callable[[Mapping[str, Any]], str]]) -> pd.DataFrame:
     rows = source.to_dict("records")
     return pd.DataFrame({name: pd.Series([cell(row) for row in rows], dtype="str") for name, cell in columns.items()})
+
+
+def _minutes(row: Mapping[str, Any]) -> str:
+    if not math.isfinite(row["minutes_per_run"]):
+        return ""
+    return fixed(row["minutes_per_run"], 1) if row["measured"] else f"at most {number(row['minutes_per_run'])}"
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    return f"{row['settings']}, {row['epochs']} epoch{'s' * (row['epochs'] != 1)}"
 
 
 def _seeds(row: Mapping[str, Any]) -> str:

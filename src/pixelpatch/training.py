@@ -32,7 +32,7 @@ TOKENS = "0123456789<>_"  # how a record spells predictions: the digits, <start>
 
 
 class Diverged(UserError):
-    """The loss became NaN or infinite."""
+    """A loss became NaN or infinite."""
 
 
 def train(
@@ -47,9 +47,10 @@ def train(
     stop: Stop | None = None,
     follow: Callable[[int, dict[str, float]], None] | None = None,
 ) -> dict[str, Any]:
-    """Train the model of `spec` from `seed` and test it once; returns the record's measured part.
+    """Train the model of `spec` from `seed` and test it; returns the record's measured part.
 
     That is `metrics`, `curve` (per epoch), `predictions`, `labels`, `timing` and, of `provenance`, `interruptions`.
+    The test set is seen once, at the end; with `test_every_epoch` after each epoch too, and nothing follows from it.
     Bit-identical for the same spec, seed, thread count and machine, timings aside. After every epoch, and every
     SAVE_SECONDS within one, the run's state goes into the file `checkpoint`, from which the same call goes on, to the
     same bits, if the process was stopped; to lock and to remove that file is the caller's. `follow` is called with an
@@ -107,6 +108,11 @@ def train(
             so_far = state.curve.get("validation/accuracy", [-1.0])
             if evaluation["checkpoint"] == "best_validation" and scores["accuracy"] > max(so_far):
                 state.best = epoch, copy.deepcopy(model.state_dict())
+        if evaluation.get("test_every_epoch"):
+            drawn = rng.get_state()
+            scores, _ = evaluate(model, task, "test", spec, rng)
+            rng.set_state(drawn)  # as if not tested: the scores are those of a run that ends here
+            results |= {f"test/{key}": value for key, value in scores.items()}
         for metric, value in results.items():
             state.curve.setdefault(metric, []).append(value)
         save()
@@ -243,7 +249,7 @@ def evaluate(
     """Scores of `model` on a split (loss in nats, accuracies in percent), and its predictions and labels.
 
     Digits: predictions [N], scores `loss`, `accuracy`, `correct`. Grids: predictions [N, 4] by greedy decoding, scores
-    `sequence_accuracy` (all four right) and `digit_accuracy`.
+    `sequence_accuracy` (all four right) and `digit_accuracy`. Raises Diverged where the loss is not finite.
     """
     model.eval()
     size = spec["evaluation"]["batch"]
@@ -268,10 +274,12 @@ def evaluate(
     with autocast(spec["training"], labels.device):
         for chosen in order.split(size):
             logits[chosen] = model(images[chosen]).float()
-    loss = criterion(logits, labels, softmax_first=spec["training"]["softmax_before_loss"])
+    loss = float(criterion(logits, labels, softmax_first=spec["training"]["softmax_before_loss"]))
+    if not math.isfinite(loss):
+        raise Diverged(f"The loss on the {split} images is {loss}; a lower training.learning_rate may help.")
     predictions = logits.argmax(dim=1)
     correct = int((predictions == labels).sum())
-    scores = {"loss": float(loss), "accuracy": 100 * correct / len(labels), "correct": correct}
+    scores = {"loss": loss, "accuracy": 100 * correct / len(labels), "correct": correct}
     return scores, (predictions, labels)
 
 

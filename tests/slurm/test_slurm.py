@@ -15,6 +15,7 @@ from cluster import Cluster
 from study import SLURM, SOON, Study
 from test_runs import CONFIG, comparable
 
+from pixelpatch.figures import FIGURES
 from pixelpatch.record import read_record
 
 # Both begin at once, and take their time beside the first tests.
@@ -103,7 +104,7 @@ def test_the_smoke_study_by_the_literal_command(study: Study) -> None:
         assert job["TresPerJob"] == "gres:gpu:1"
     claims = pd.read_csv(study.folder / "results/smoke/tables/claims.csv")
     assert set(claims.loc[claims["kind"] != "self-check", "verdict"]) == {"not tested"}
-    assert len(list(study.folder.glob("results/smoke/figures/*.pdf"))) == 5
+    assert len(list(study.folder.glob("results/smoke/figures/*.pdf"))) == len(FIGURES)
 
 
 def test_a_cluster_without_gpus_is_one_setting(study: Study) -> None:

@@ -1,6 +1,7 @@
 # What all rules share: the checked configuration, the list of runs, and names. No rules here.
 import json
 import os
+import re
 import shlex
 import signal
 from pathlib import Path
@@ -45,7 +46,7 @@ shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 ON_GPU = config["device"] == "cuda"
 CUDA_MEMORY_MB = 4000  # that CUDA's libraries take on the host, generously
 TIDY = ["runs", "curves", "confusion"]
-TABLES = ["claims", "comparisons", "accuracy", "equivalence"]
+TABLES = ["claims", "comparisons", "accuracy", "equivalence", "oddities", "identification", "predictions", "plan"]
 # A figure is a file of pixelpatch/figures with a draw function.
 FIGURES = sorted(
     path.stem for path in Path(package).parent.glob("figures/*.py") if "\ndef draw(" in path.read_text(encoding="utf-8")
@@ -72,7 +73,7 @@ def memory_mb(experiment):
 
 
 wildcard_constraints:
-    experiment="|".join(EXPERIMENTS),
+    experiment="|".join(map(re.escape, EXPERIMENTS)),
     seed="[0-9]+",
     table="|".join(TABLES),
     figure="|".join(FIGURES),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pixelpatch.checks import split_sizes
-from pixelpatch.study import CURVES, metrics_of
+from pixelpatch.study import curves_of, metrics_of
 
 Json = dict[str, Any]
 
@@ -23,7 +23,7 @@ def contradictions(record: Json, spec: Json) -> Iterator[str]:
     if misshapen := list(_misshapen(record, spec)):
         yield from misshapen
         return
-    for metric, (value, origin) in _implied(record, spec).items():
+    for metric, value, origin in _implied(record, spec):
         if not math.isclose(record["metrics"][metric], value, rel_tol=1e-9):
             yield f"has {record['metrics'][metric]} as {metric}; its {origin} make it {value}"
     for metric, value in _all_numbers(record):
@@ -47,7 +47,7 @@ def _misshapen(record: Json, spec: Json) -> Iterator[str]:
     """What is missing in `record`, is too much, or has another length than `spec` says."""
     known, labels, predictions = set(metrics_of(spec)), record["labels"], record["predictions"]
     yield from _other_names("metric", set(record["metrics"]), known)
-    yield from _other_names("curve", set(record["curve"]), known & set(CURVES))
+    yield from _other_names("curve", set(record["curve"]), set(curves_of(spec)))
     for metric, values in record["curve"].items():
         if len(values) != (epochs := spec["training"]["epochs"]):
             yield f"has {len(values)} epochs of {metric}; its spec trains {epochs}"
@@ -72,21 +72,21 @@ def _sizes(spec: Json) -> dict[str, int]:
     return {split: min(size, limit.get(split, size)) for split, size in split_sizes(spec["data"]).items()}
 
 
-def _implied(record: Json, spec: Json) -> dict[str, tuple[float, str]]:
+def _implied(record: Json, spec: Json) -> Iterator[tuple[str, float, str]]:
     """The metrics that follow from the rest of a record or from its spec, and from what."""
     right = codes(record["labels"]) == codes(record["predictions"])
     if "grids" in spec["data"]:
         tested = {"digit_accuracy": 100 * right.mean(), "sequence_accuracy": 100 * right.reshape(-1, 4).all(1).mean()}
     else:
         tested = {"correct": int(right.sum()), "accuracy": 100 * right.mean()}
-    implied = {f"test/{name}": (value, "predictions and labels") for name, value in tested.items()}
-    implied |= {f"data/{split}_images": (size, "data settings") for split, size in _sizes(spec).items()}
+    yield from ((f"test/{name}", value, "predictions and labels") for name, value in tested.items())
+    yield from ((f"data/{split}_images", size, "data settings") for split, size in _sizes(spec).items())
     curve, last = record["curve"], spec["training"]["epochs"] - 1
     kept = last
     if spec["evaluation"]["checkpoint"] == "best_validation":
         kept = int(np.argmax(curve["validation/accuracy"]))
-        implied["validation/best_epoch"] = (kept + 1, "curves")
-    return implied | {m: (values[last if m == "train/loss" else kept], "curves") for m, values in curve.items()}
+        yield "validation/best_epoch", kept + 1, "curves"
+    yield from ((m, values[last if m == "train/loss" else kept], "curves") for m, values in curve.items())
 
 
 def _all_numbers(record: Json) -> Iterator[tuple[str, float]]:

@@ -42,6 +42,15 @@ class Holm(NamedTuple):
     multiplier: np.ndarray
 
 
+class Paired(NamedTuple):
+    """Mean of the differences of pairs, its confidence interval, and the p-value of "it is zero"."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
 class Welch(NamedTuple):
     """Difference of two means, its confidence interval, t, and the p-values of `a != b` and of `a > b`."""
 
@@ -86,6 +95,18 @@ def prediction_p_value(values: ArrayLike, documented: float, half_unit: float) -
     seed). 1 where d is 0; 0 where the seeds are all equal and d is not; NaN for fewer than two seeds.
     """
     return float(_p_value(_surprise(values, documented, half_unit), len(np.asarray(values))))
+
+
+def predictive_log_density(values: ArrayLike, documented: float) -> float:
+    """Logarithm of the density at `documented` of one more run like these: Student's, as in `prediction_interval`.
+
+    Seeds that are all equal put infinite density on their value and none elsewhere. NaN for fewer than two.
+    """
+    values = np.asarray(values, dtype=float)
+    mean, spread = (float(part) for part in mean_and_spread(values))
+    if spread == 0:
+        return np.inf if documented == mean else -np.inf
+    return float(stats.t.logpdf(documented, len(values) - 1, mean, spread * np.sqrt(1 + 1 / len(values))))
 
 
 def limiting_p_value(values: ArrayLike, documented: float, half_unit: float) -> float:
@@ -190,6 +211,22 @@ def welch(a: ArrayLike, b: ArrayLike, confidence: float) -> Welch:
         p_value=float(result.pvalue),
         p_greater=float(stats.t.sf(result.statistic, result.df)),
     )
+
+
+def paired(a: ArrayLike, b: ArrayLike, confidence: float) -> Paired:
+    """Student's paired t-test of the mean of a − b, pair by pair, and the interval of that mean.
+
+    Where all differences are equal the answer is exact (p is 0 or 1). Fewer than two pairs: NaN but for the difference.
+    """
+    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    mean, spread = (float(part) for part in mean_and_spread(differences))
+    if len(differences) < 2:
+        return Paired(mean, np.nan, np.nan, np.nan)
+    if spread == 0:
+        return Paired(mean, mean, mean, float(mean == 0))
+    result = stats.ttest_1samp(differences, 0.0)
+    interval = result.confidence_interval(confidence)
+    return Paired(mean, float(interval.low), float(interval.high), float(result.pvalue))
 
 
 def equivalence_p_value(a: ArrayLike, b: ArrayLike, margin: float) -> float:

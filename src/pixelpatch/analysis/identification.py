@@ -1,0 +1,181 @@
+"""Which unstated settings explain the documented numbers best, and what do those predict of numbers not yet used?
+
+A block of `identify` names a family, whose cells are the candidates (every member, and every epoch of it where every
+epoch is tested); documented numbers of one system that identify the cell; and families whose runs at the same settings
+are then held against documented numbers that had no part in the choice.
+
+**Explaining.** The seeds of a cell make Student's predictive distribution of a documented metric for one more run:
+n − 1 degrees of freedom around x̄, with scale s √(1 + 1/n). `log_density` is the logarithm of its density at the
+documented number; a cell's `log_likelihood` is their sum over the identifying numbers, and the cell with the largest is
+`identified`. A cell is `compatible` where no identifying number's two-sided p-value (as in the claims' table), times
+their number, is below alpha.
+
+**Predicting.** Every run of a prediction family whose settings are those of a cell speaks for that cell; what else the
+family varies (a width, a number of heads) stands in `variant`. A prediction of a cell and variant is `consistent` where
+the p-value, times the number of claims predicted, is not below alpha; else `higher` or `lower`, of ours. The rows of
+other cells show how the verdict would move: they are no further tests.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pixelpatch.analysis.documented import documented_number
+from pixelpatch.analysis.statistics import (
+    mean_and_spread,
+    prediction_interval,
+    prediction_p_value,
+    predictive_log_density,
+)
+from pixelpatch.variants import described
+
+CELL = ["question", "experiment", "settings", "epochs"]
+NUMBER = ["system", "claim", "metric", "documented", "n_seeds", "mean", "std"]
+IDENTIFICATION = [*CELL, *NUMBER, "p_value", "log_density", "log_likelihood", "compatible", "identified"]
+PREDICTIONS = [*CELL, "identified", "variant", *NUMBER, "interval_low", "interval_high", "p_value", "verdict"]
+
+
+class Cell(NamedTuple):
+    """A candidate: an experiment of the family and a number of epochs, by its settings."""
+
+    question: str
+    experiment: str
+    settings: dict[str, Any]
+    epochs: int
+
+    def columns(self) -> dict[str, Any]:
+        """As the tables have it."""
+        return self._asdict() | {"settings": described(self.settings)}
+
+
+def identify(study: dict, runs: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every cell's account of the identifying numbers, and its predictions: identification.csv and predictions.csv.
+
+    `runs` and `curves` are the long tables of `collect`. Cells without a run are left out; those with fewer than
+    `analysis.minimum_seeds` are not identified and get no verdict.
+    """
+    ours = _Ours(study, runs, curves)
+    explained = pd.DataFrame(
+        [row for name, question in study["identify"].items() for row in _explanations(ours, name, question)],
+        columns=IDENTIFICATION,
+    )
+    chosen = {tuple(row) for row in explained.loc[explained["identified"], CELL].itertuples(index=False)}
+    predicted = pd.DataFrame(
+        [row for name, question in study["identify"].items() for row in _predictions(ours, name, question, chosen)],
+        columns=PREDICTIONS,
+    )
+    return explained, predicted
+
+
+class _Ours:
+    """Our values, seed by seed."""
+
+    def __init__(self, study: dict, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
+        self.study = study
+        self._final = {key: group.to_numpy(float) for key, group in runs.groupby(["experiment", "metric"])["value"]}
+        every = curves.groupby(["experiment", "metric", "epoch"])["value"]
+        self._curves = {key: group.to_numpy(float) for key, group in every}
+
+    def members(self, family: str) -> list[str]:
+        """The experiments of a family that have runs."""
+        blocks = self.study["experiments"]
+        ran = {name for name, _ in self._final}
+        return [name for name, block in blocks.items() if name in ran and _family(block) == family]
+
+    def epochs(self, experiment: str) -> list[int]:
+        """The numbers of epochs that its runs speak for."""
+        spec = self.study["experiments"][experiment]["spec"]
+        last = spec["training"]["epochs"]
+        return list(range(1, last + 1)) if spec["evaluation"].get("test_every_epoch") else [last]
+
+    def values(self, experiment: str, metric: str, epochs: int) -> np.ndarray:
+        """A metric after so many epochs."""
+        return self._curves.get((experiment, metric, epochs), self._final.get((experiment, metric), np.array([])))
+
+
+def _explanations(ours: _Ours, name: str, question: dict) -> Iterator[dict]:
+    """The rows of one question in identification.csv."""
+    alpha, least = (ours.study["analysis"][key] for key in ("alpha", "minimum_seeds"))
+    claims = question["by"]["claims"]
+    cells = {}
+    for cell in _cells(ours, name, question["grid"]):
+        rows = [_number(ours, cell, cell.experiment, question["by"]["experiment"], claim) for claim in claims]
+        cells[cell.experiment, cell.epochs] = rows
+    for rows in cells.values():
+        total = sum(row["log_density"] for row in rows)
+        enough = all(row["n_seeds"] >= least for row in rows)
+        fits = enough and min(row["p_value"] for row in rows) * len(rows) >= alpha
+        for row in rows:
+            row |= {"log_likelihood": total if enough else np.nan, "compatible": fits, "identified": False}
+    best = max(
+        (rows for rows in cells.values() if not np.isnan(rows[0]["log_likelihood"])),
+        key=lambda rows: rows[0]["log_likelihood"],
+        default=[],
+    )
+    for row in best:
+        row["identified"] = True
+    for rows in cells.values():
+        yield from rows
+
+
+def _predictions(ours: _Ours, name: str, question: dict, chosen: set[tuple]) -> Iterator[dict]:
+    """The rows of one question in predictions.csv."""
+    alpha, least = (ours.study["analysis"][key] for key in ("alpha", "minimum_seeds"))
+    for cell in _cells(ours, name, question["grid"]):
+        identified = tuple(cell.columns().values()) in chosen
+        for prediction in question["predicts"]:
+            for member in ours.members(prediction["family"]):
+                spec, varied = (ours.study["experiments"][member][key] for key in ("spec", "vary"))
+                here = all(_at(spec, key) == value for key, value in cell.settings.items())
+                if not here or cell.epochs not in ours.epochs(member):
+                    continue
+                variant = {key: value for key, value in varied["settings"].items() if key not in cell.settings}
+                for claim in prediction["claims"]:
+                    row = _number(ours, cell, member, prediction["experiment"], claim)
+                    corrected = row["p_value"] * len(prediction["claims"])
+                    side = "higher" if row["mean"] > float(row["documented"]) else "lower"
+                    verdict = "consistent" if corrected >= alpha else side
+                    row |= {"identified": identified, "variant": described(variant)}
+                    yield row | {"verdict": verdict if row["n_seeds"] >= least else "not tested"}
+
+
+def _number(ours: _Ours, cell: Cell, experiment: str, system: str, claim: str) -> dict:
+    """How the runs of an experiment, after the cell's epochs, stand to a documented number."""
+    block = ours.study["experiments"][system]["claims"][claim]
+    printed = documented_number(block, f"experiments.{system}.claims.{claim}")
+    values = ours.values(experiment, block["metric"], cell.epochs)
+    target = float(printed.value), float(printed.half_unit)
+    mean, std = (float(part) for part in mean_and_spread(values))
+    low, high = prediction_interval(values, 1 - ours.study["analysis"]["alpha"])
+    return cell.columns() | {
+        "system": system,
+        "claim": claim,
+        "metric": block["metric"],
+        "documented": f"{printed.value:f}",
+        "n_seeds": len(values),
+        "mean": mean,
+        "std": std,
+        "interval_low": low,
+        "interval_high": high,
+        "p_value": prediction_p_value(values, *target),
+        "log_density": predictive_log_density(values, target[0]),
+    }
+
+
+def _cells(ours: _Ours, question: str, family: str) -> Iterator[Cell]:
+    for member in ours.members(family):
+        settings = ours.study["experiments"][member]["vary"]["settings"]
+        for epochs in ours.epochs(member):
+            yield Cell(question, member, settings, epochs)
+
+
+def _family(block: dict) -> str | None:
+    return (block.get("vary") or {}).get("family")
+
+
+def _at(spec: dict, key: str) -> Any:
+    for part in key.split("."):
+        spec = spec[part]
+    return spec

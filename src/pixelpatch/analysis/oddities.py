@@ -1,0 +1,96 @@
+"""What does each oddity cost? Every experiment with `mends`, against the system that it extends, seed by seed.
+
+The two train the same spec but for the one oddity. `effect` is the mean over their common seeds of the mended run's
+metric minus that of the run as documented, in the metric's unit (points, for an accuracy): above zero, the oddity costs
+that much. Runs of one seed share what the mending leaves alone (weights at the start, order of the data, all of the
+training where only the testing is mended), so the test is Student's paired one, and `interval_low..interval_high` its
+interval at 1 − alpha. The p-values of all rows are one family, corrected by Holm. Rows at a reduced budget, and those
+with fewer common seeds than `analysis.minimum_seeds`, show what there is and are no part of the family.
+"""
+
+import pandas as pd
+
+from pixelpatch.analysis.statistics import holm, mean_and_spread, paired
+
+COLUMNS = [
+    "system",
+    "experiment",
+    "oddity",
+    "instead",
+    "metric",
+    "n_seeds",
+    "mean_documented",
+    "mean_mended",
+    "effect_points",
+    "interval_low",
+    "interval_high",
+    "p_value",
+    "p_holm",
+    "finding",
+]
+
+
+def price_oddities(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per selected experiment with `mends`, in the config's order: the columns of oddities.csv.
+
+    `runs` is the long table of `collect`. Without a common seed everything but n_seeds, which is 0, is missing.
+    """
+    values = {key: group.set_index("seed")["value"] for key, group in runs.groupby(["experiment", "metric"])}
+    rows = [
+        _row(study, name, values)
+        for name, experiment in study["experiments"].items()
+        if experiment.get("mends") and experiment["selected"]
+    ]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    reasons = [_untested(study, row) for row in rows]
+    tested = table["p_value"].where([not reason for reason in reasons])
+    table["p_holm"] = holm(tested.to_numpy(dtype=float)).adjusted
+    alpha = study["analysis"]["alpha"]
+    table["finding"] = [
+        reason or _finding(row, alpha) for reason, row in zip(reasons, table.to_dict("records"), strict=True)
+    ]
+    return table
+
+
+def _row(study: dict, name: str, values: dict[tuple[str, str], pd.Series]) -> dict:
+    mends = study["experiments"][name]["mends"]
+    system, metric = mends["system"], mends["metric"]
+    nothing = pd.Series(dtype=float)
+    pairs = pd.concat(
+        [values.get((each, metric), nothing).rename(each) for each in (system, name)], axis="columns", join="inner"
+    )
+    documented, mended = (pairs[each].to_numpy(dtype=float) for each in (system, name))
+    result = paired(mended, documented, 1 - study["analysis"]["alpha"])
+    return {
+        "system": system,
+        "experiment": name,
+        "oddity": mends["oddity"],
+        "instead": mends["instead"],
+        "metric": metric,
+        "n_seeds": len(pairs),
+        "mean_documented": float(mean_and_spread(documented)[0]),
+        "mean_mended": float(mean_and_spread(mended)[0]),
+        "effect_points": result.difference,
+        "interval_low": result.low,
+        "interval_high": result.high,
+        "p_value": result.p_value,
+    }
+
+
+def _untested(study: dict, row: dict) -> str:
+    """Why a row has no corrected p-value, or nothing."""
+    least = max(study["analysis"]["minimum_seeds"], 2)
+    for name in (row["system"], row["experiment"]):
+        if study["experiments"][name]["narrowed"]:
+            return f"not tested: reduced budget of {name}"
+    if not row["n_seeds"]:
+        return "not run"
+    return f"not tested: fewer than {least} seeds" if row["n_seeds"] < least else ""
+
+
+def _finding(row: dict, alpha: float) -> str:
+    """What a row means, in a sentence."""
+    if not row["p_holm"] < alpha:
+        low, high = (f"{row[end]:+.2f}".replace("-", "−") for end in ("interval_low", "interval_high"))
+        return f"no effect that {row['n_seeds']} seeds show: {low} to {high} points without it"
+    return f"{abs(row['effect_points']):.2f} points {'more' if row['effect_points'] > 0 else 'less'} without it"

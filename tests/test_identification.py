@@ -1,0 +1,149 @@
+"""Unstated settings identified: scipy's densities, simulated studies whose answer is known, and what is refused."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from configurations import changed, complaint, study
+from scipy import stats
+
+from pixelpatch.analysis.identification import IDENTIFICATION, PREDICTIONS, identify
+from pixelpatch.analysis.statistics import predictive_log_density
+from pixelpatch.tables import identification_view, predictions_view
+
+RATES, WIDTHS, EPOCHS = (0.01, 0.1), (8, 16), 3
+ALPHA = 0.05
+
+
+def study_of(documented: dict[str, str]) -> dict[str, Any]:
+    """A grid of two rates and three epochs that identifies by accuracy and loss, and predicts another system's."""
+    experiments: dict[str, Any] = {
+        name: {"claims": {c: {"metric": f"test/{c}", "documented": documented[f"{name}/{c}"]} for c in claims}}
+        for name, claims in {"cnn": ("accuracy", "loss"), "vit": ("accuracy",)}.items()
+    }
+    for rate in RATES:
+        training, every = {"learning_rate": rate, "epochs": EPOCHS}, {"test_every_epoch": True}
+        spec = {"training": training, "model": {}, "evaluation": every}
+        settings = {"training.learning_rate": rate}
+        experiments[f"grid-{rate}"] = {"spec": spec, "vary": {"family": "grid", "settings": settings}}
+        for width in WIDTHS:
+            experiments[f"wide-{rate}-{width}"] = {
+                "spec": spec | {"model": {"width": width}},
+                "vary": {"family": "wide", "settings": settings | {"model.width": width}},
+            }
+    predicts = [{"family": "wide", "experiment": "vit", "claims": ["accuracy"]}]
+    question = {"grid": "grid", "by": {"experiment": "cnn", "claims": ["accuracy", "loss"]}, "predicts": predicts}
+    return {
+        "analysis": {"alpha": ALPHA, "minimum_seeds": 3},
+        "experiments": experiments,
+        "identify": {"budget": question},
+    }
+
+
+def accuracy(rate: float, epoch: int) -> float:
+    return 90 + 20 * rate + epoch
+
+
+def tables_of(study: dict[str, Any], seeds: int, spread: float = 0.1) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs in which accuracy grows with rate and epoch, loss falls, and a width adds a tenth of itself."""
+    rng = np.random.default_rng(3)
+    rows = []
+    for name, block in study["experiments"].items():
+        for seed in range(seeds if "spec" in block else 0):
+            for epoch in range(1, EPOCHS + 1):
+                value = accuracy(block["spec"]["training"]["learning_rate"], epoch)
+                value += block["spec"]["model"].get("width", 0) / 10
+                rows.append((name, seed, False, "test/accuracy", epoch, value + rng.normal(0, spread)))
+                rows.append((name, seed, False, "test/loss", epoch, (100 - value) / 20 + rng.normal(0, spread / 20)))
+    curves = pd.DataFrame(rows, columns=["experiment", "seed", "narrowed", "metric", "epoch", "value"])
+    return curves[curves["epoch"] == EPOCHS].drop(columns="epoch"), curves
+
+
+def documented_at(rate: float, epoch: int, vit: float) -> dict[str, str]:
+    value = accuracy(rate, epoch)
+    return {"cnn/accuracy": f"{value:.2f}", "cnn/loss": f"{(100 - value) / 20:.4f}", "vit/accuracy": f"{vit:.2f}"}
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("epoch", range(1, EPOCHS + 1))
+def test_the_cell_that_made_the_documents_is_identified(rate: float, epoch: int) -> None:
+    """And the other system's number is predicted by it: right with one of the widths, wrong with the other."""
+    made = study_of(documented_at(rate, epoch, accuracy(rate, epoch) + 1.6))
+    explained, predicted = identify(made, *tables_of(made, seeds=8))
+    assert (list(explained), list(predicted)) == (IDENTIFICATION, PREDICTIONS)
+    assert len(explained) == len(RATES) * EPOCHS * 2
+    chosen = explained[explained["identified"]]
+    assert set(chosen["experiment"]) == {f"grid-{rate}"}
+    assert set(chosen["epochs"]) == {epoch}
+    assert chosen["compatible"].all()
+    tested = predicted[predicted["identified"]].set_index("variant")
+    assert tested.loc["width 16", "verdict"] == "consistent"
+    assert tested.loc["width 8", "verdict"] == "lower"
+    assert len(predicted) == len(RATES) * EPOCHS * len(WIDTHS)
+
+
+def test_what_is_computed_is_student_s() -> None:
+    made = study_of(documented_at(0.01, 2, 93))
+    runs, curves = tables_of(made, seeds=5)
+    row = identify(made, runs, curves)[0].iloc[2]
+    here = curves[(curves.experiment == "grid-0.01") & (curves.epoch == 2) & (curves.metric == "test/accuracy")]
+    values = here["value"].to_numpy()
+    predictive = stats.t(4, values.mean(), values.std(ddof=1) * math.sqrt(1 + 1 / 5))
+    assert (row["claim"], row["epochs"], row["n_seeds"]) == ("accuracy", 2, 5)
+    assert row["log_density"] == pytest.approx(predictive.logpdf(92.2))
+    nearest = min(max(values.mean(), 92.195), 92.205)  # of what prints as documented
+    assert row["p_value"] == pytest.approx(2 * predictive.sf(values.mean() + abs(nearest - values.mean())))
+    assert predictive_log_density([1.0, 1.0], 1.0) == math.inf
+    assert predictive_log_density([1.0, 1.0], 1.1) == -math.inf
+    assert math.isnan(predictive_log_density([1.0], 1.0))
+
+
+def test_too_few_seeds_identify_nothing_and_no_runs_have_no_row() -> None:
+    made = study_of(documented_at(0.01, 2, 93))
+    explained, predicted = identify(made, *tables_of(made, seeds=2))
+    assert not explained["identified"].any()
+    assert not explained["compatible"].any()
+    assert set(predicted["verdict"]) == {"not tested"}
+    explained, predicted = identify(made, *tables_of(made, seeds=0))
+    assert (list(explained), list(predicted)) == (IDENTIFICATION, PREDICTIONS)
+    assert explained.empty
+    assert identification_view(explained).empty
+    assert predictions_view(predicted).empty
+
+
+def test_readers_see_the_best_cell_first() -> None:
+    made = study_of(documented_at(0.1, 3, 95))
+    explained, predicted = identify(made, *tables_of(made, seeds=6))
+    shown = identification_view(explained).iloc[0]
+    assert shown["Settings"] == "learning rate 0.1, 3 epochs"
+    assert shown[""] == "identified"
+    assert predictions_view(predicted)["Settings"][0] == "learning rate 0.1, 3 epochs, width 8"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("grid", "blog_budgat", "identify.blog_training.grid is 'blog_budgat'; did you mean blog_budget?"),
+        ("grid", "blog_cnn", "identify.blog_training.grid is 'blog_cnn'"),
+        ("by.experiment", "cnn", "identify.blog_training.by.experiment is 'cnn'"),
+        ("by.claims", ["cnn-better"], "by.claims has 'cnn-better', no number of blog_cnn"),
+        ("by.claims", [], "identify.blog_training.by.claims is []; it must not be empty."),
+        (
+            "predicts",
+            [{"family": "reader_budget", "experiment": "blog_vit", "claims": ["test-loss"]}],
+            "momentum to match",
+        ),
+        ("predicts", [{"family": "x", "experiment": "blog_vit", "claims": ["test-loss"]}], "predicts[0].family is 'x'"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_refused(path: str, value: Any, said: str) -> None:
+    assert said in complaint(changed((f"identify.blog_training.{path}", value)))
+
+
+def test_the_configuration_s_questions_are_of_numbers_that_their_families_have() -> None:
+    made = study(("preset", "full"))
+    for question in made["identify"].values():
+        families = {question["grid"], *(use["family"] for use in question["predicts"])}
+        assert families <= {(block["vary"] or {}).get("family") for block in made["experiments"].values()}

@@ -1,0 +1,47 @@
+"""The table of what has run and what has not: costs add up, and what is cheapest to finish comes first."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from configurations import study
+
+from pixelpatch.analysis.plan import COLUMNS, plan
+from pixelpatch.tables import plan_view
+
+
+def runs_of(seconds: dict[str, list[float]]) -> pd.DataFrame:
+    rows = [
+        (name, seed, False, metric, value)
+        for name, values in seconds.items()
+        for seed, value in enumerate(values)
+        for metric, value in (("timing/seconds", value), ("test/accuracy", 9.0))
+    ]
+    return pd.DataFrame(rows, columns=["experiment", "seed", "narrowed", "metric", "value"])
+
+
+def test_costs_add_up_and_the_cheapest_comes_first() -> None:
+    made: Any = study(("preset", "full"))
+    budget = {f"blog_budget-{rate}-0.9": [60.0, 120.0] for rate in (0.001, 0.01)}
+    table = plan(made, runs_of({"vit16_tiny": [30.0] * 10} | budget)).set_index("experiment")
+    assert [table.index.name, *table] == COLUMNS
+    assert table["core_hours_to_do"].is_monotonic_increasing
+    assert table.index[0] == "vit16_tiny"
+    assert table.loc["vit16_tiny", ["recorded", "to_do", "core_hours_to_do"]].tolist() == [10, 0, 0]
+    assert table.loc["vit16_tiny", "core_hours_done"] == pytest.approx(300 / 3600)
+    family = table.loc["blog_budget"]
+    assert (family["recorded"], family["to_do"], family["minutes_per_run"]) == (4, 30 - 4, 1.5)
+    assert family["core_hours_to_do"] == pytest.approx(26 * 1.5 / 60)
+    pit = table.loc["pit"]
+    assert (pit["to_do"], pit["measured"], pit["core_hours_to_do"]) == (10, False, 240)
+    shown = plan_view(table.reset_index()).set_index("Experiment")
+    assert shown.loc["pit", "Minutes per run"] == "at most 1,440"
+    assert shown.loc["blog_budget", "Minutes per run"] == "1.5"
+    assert shown.loc["all", "Runs recorded"] == "14"
+
+
+def test_a_preset_s_plan_is_of_what_it_selects() -> None:
+    made = study(("preset", "laptop"), ("seeds", 1))
+    table = plan(made, runs_of({"pit": [3.0]})).set_index("experiment")
+    assert set(table.index) == {run["experiment"] for run in made["runs"]}
+    assert (table["recorded"] + table["to_do"] == 3).all()
