@@ -359,6 +359,18 @@ def test_a_run_that_diverges_does_not_stop_the_others(run: Run, mnist: list[Path
     assert said.count("The loss became nan") == 2
 
 
+def test_what_diverged_is_said_also_where_the_rest_cannot_go_on(run: Run, mnist: list[Path], tmp_path: Path) -> None:
+    broken = copy.deepcopy(SPEC)
+    broken["training"] |= {"optimiser": "sgd", "learning_rate": 1e30}
+    study = write_study(tmp_path / "study.json", broken=broken, small=SPEC)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/small").write_text("in the way")
+    status, said = run("train", study, *HERE)
+    assert status == 1
+    assert said.count("The loss became nan") == 2
+    assert "runs/small" in said.splitlines()[-1]
+
+
 # A spec on the command line, which no schema has seen
 
 

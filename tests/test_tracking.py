@@ -274,7 +274,7 @@ def test_a_resumed_run_synced_from_elsewhere_has_each_epoch_once(place: Path, tm
     first.log(1, 2, 3)
     first.finish(None)
     time.sleep(1)  # W&B names folders by the second
-    second = Training(place, "offline", anew=False)
+    second = Training(place, "offline")
     second.log(4, 5, 6)
     second.finish({"test/accuracy": 97.5})
     assert len(folders(place)) == 2
@@ -301,7 +301,7 @@ def test_an_online_run_and_its_resumption(place: Path, server: WandbServer) -> N
     first.log(1, 2, 3)
     first.finish(None)
     assert server.runs[RUN["id"]].exit_code == 1
-    second = Training(place, "online", anew=False)
+    second = Training(place, "online")
     second.log(3, 4, 5)  # an epoch again, which must not count twice
     second.finish({"test/accuracy": 97.5})
 

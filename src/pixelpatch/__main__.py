@@ -87,18 +87,23 @@ def train(options: argparse.Namespace) -> None:
                 runs.append(run)
         except UserError as error:  # a damaged record; the other runs can still be had
             failures.append(str(error))
-    for run in runs:
+    for run in {run.experiment: run for run in runs}.values():  # of a study, all of an experiment have one spec
         _check_spec(run)
     mnist = load_mnist(options.data) if runs else {}
-    for wait in (True,) if single else (False, True):  # of a study, what other processes work on comes last
-        left = []
-        for run in runs:
-            try:
-                if not run.complete(mnist, how, wait=wait):
-                    left.append(run)
-            except Diverged as error:
-                failures.append(f"{run.name}: {error}")
-        runs = left
+    try:
+        for wait in (True,) if single else (False, True):  # of a study, what other processes work on comes last
+            left = []
+            for run in runs:
+                try:
+                    if not run.complete(mnist, how, wait=wait):
+                        left.append(run)
+                except Diverged as error:
+                    failures.append(f"{run.name}: {error}")
+            runs = left
+    except (Stopped, UserError):
+        for failure in failures:
+            print(f"error: {failure}", file=sys.stderr)
+        raise
     if failures:
         raise UserError("\n".join(failures))
 

@@ -13,7 +13,7 @@ UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class Lock:
-    """The right to work on what `path` stands for. The file says who has it, and is gone once nobody has."""
+    """The right to work on what `path` stands for. The file says who has it; who ends in peace removes it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

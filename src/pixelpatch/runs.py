@@ -75,7 +75,8 @@ class Run:
         advice = "" if same else ", made by another version of the training code: delete it to have it made anew"
         self.say(f"{self.record} is there already{advice}")
         lock = self.new_lock()
-        if (self.checkpoint.exists() or lock.path.exists()) and lock.take():
+        # Beside a record of older code, a checkpoint may be the newer run's that is to replace it.
+        if same and (self.checkpoint.exists() or lock.path.exists()) and lock.take():
             self._tidy()  # after a process that was killed just before it would have done so
             lock.release()
         return True
@@ -125,7 +126,6 @@ class Run:
             job_type="train",
             tags=[how.preset, how.device],
             config=run | {"preset": how.preset, "provenance": origin},
-            anew=not self.checkpoint.exists(),
         )
         summary = None
         try:
@@ -152,7 +152,7 @@ class Run:
         return all(record[key] == getattr(self, key) for key in ("experiment", "seed", "spec"))
 
     def _tidy(self) -> None:
-        """Remove all that is beside the record but the lock, which the caller has."""
+        """Remove what the run has left beside the record, but for the lock, which the caller has."""
         self.checkpoint.unlink(missing_ok=True)
         remove_temporaries(self.checkpoint)
         remove_temporaries(self.record)

@@ -24,6 +24,7 @@ from typing import Any, NoReturn, Self
 
 from pixelpatch.errors import UserError
 from pixelpatch.files import digest, read_text
+from pixelpatch.stopping import SIGNALS, held_back
 
 LIMIT = 30.0  # seconds that W&B may take after the end of a run: to finish starting, to upload, to say what went wrong
 ANALYSIS_LIMIT = 60.0  # the same for the analysis, which uploads tables and figures
@@ -82,7 +83,7 @@ def log_analysis(
 
 
 class Tracker:
-    """The run's end of the pipe. Nothing here raises, nor waits, but for `finish`."""
+    """The run's end of the pipe. Nothing here raises, nor waits for more than a second, but for `finish`."""
 
     def __init__(self, run: dict[str, Any] | None, *, name: str = "", limit: float = LIMIT) -> None:
         self.name, self.limit = name, limit
@@ -103,15 +104,11 @@ class Tracker:
         job_type: str,
         tags: list[str],
         config: dict[str, Any],
-        anew: bool = True,
         limit: float = LIMIT,
     ) -> Self:
-        """Begin to mirror a run in a process of its own; with the mode "disabled", begin nothing.
-
-        `anew` says that the run starts from its beginning, and that offline files of an earlier attempt are void.
-        """
+        """Begin to mirror a run in a process of its own; with the mode "disabled", begin nothing."""
         run = {"id": id, "name": name, "group": group, "job_type": job_type, "tags": tags, "config": config}
-        how = {"mode": mode, "limit": limit, "process": os.getpid(), "again": False, "anew": anew}
+        how = {"mode": mode, "limit": limit, "process": os.getpid(), "again": False}
         return cls(run | how if mode != "disabled" else None, name=name, limit=limit)
 
     def log(self, epoch: int, metrics: dict[str, float]) -> None:
@@ -142,12 +139,13 @@ class Tracker:
 
     def _begin(self) -> None:
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "pixelpatch.tracking"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,  # neither Ctrl-C nor the terminal is for it
-            )
+            with held_back():  # also before it can see to that itself
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "pixelpatch.tracking"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,  # neither Ctrl-C nor the terminal is for it
+                )
         except OSError as error:  # no more processes, no memory
             self._say(f"its process cannot be started ({error.strerror or error}); the run goes on without it")
             return
@@ -228,10 +226,9 @@ class Mirror:
             from wandb import Settings, init, setup
         except ImportError:  # or it is the folder `wandb` that Python found
             self.give_up("wandb is not installed (pip install wandb); the run goes on without it")
+        except Exception as error:  # it is, but does not fit what else is
+            self.cannot_begin(error)
         signal.alarm(self.patience)
-        if self.run["anew"]:
-            for earlier in folder().glob(f"offline-run-*-{self.run['id']}"):
-                replaced(earlier)
         try:
             tags = _tags(self.run["tags"])
             setup(settings=Settings(silent=True, x_disable_viewer=True))  # which would wait for the server once more
@@ -254,17 +251,21 @@ class Mirror:
                 settings=settings,
                 **{key: self.run[key] for key in ("id", "name", "group", "job_type", "config")},
             )
+            self.wandb.define_metric("epoch")
+            self.wandb.define_metric("*", step_metric="epoch")
         except Exception as error:
             self.cannot_begin(error)
         self.folder = Path(self.wandb.dir).parent
         if not self.folder.is_relative_to(folder().resolve()):
             self.say(f"{folder()} cannot be written; the run is kept in {self.folder}")
-        self.wandb.define_metric("epoch")
-        self.wandb.define_metric("*", step_metric="epoch")
         signal.alarm(0)  # an epoch may take as long as it likes
 
     def take(self, event: dict[str, Any]) -> None:
-        """Mirror an event."""
+        """Mirror an event; the first of all voids what an earlier attempt has left offline."""
+        if event.get("epoch") == 1 or "tables" in event:
+            for earlier in folder().glob(f"offline-run-*-{self.run['id']}"):
+                if earlier.name != self.folder.name:
+                    replaced(earlier)
         match event:
             case {"epoch": epoch, "metrics": metrics}:
                 self.wandb.log({"epoch": epoch, **metrics}, step=epoch, commit=True)  # a step that it has is dropped
@@ -320,7 +321,7 @@ def main() -> None:
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         os.dup2(os.open(os.devnull, flags), number)
     # Slurm signals every process of a job, but it is the run that tells when it is over.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, signal.SIGHUP})
     with open(pipe, encoding="utf-8") as lines:
         first = next(lines, "")
         if first.endswith("\n"):

@@ -1,5 +1,7 @@
-"""YAML files, read strictly: what YAML's own reader lets pass, a key given twice above all, is one sentence."""
+"""YAML and JSON files, read strictly: what their own readers let pass, a key given twice above all, is one sentence."""
 
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,20 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"{path} is nested too deep, or has an anchor (&) within itself.") from None
     except (yaml.YAMLError, ValueError) as error:  # a control character; a date or a number that is none
         raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}.") from None
+
+
+def read_configuration(path: Path) -> Any:
+    """The value in a file that is JSON or else YAML, whatever its name, as Snakemake takes it. Raises as above."""
+
+    def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if twice := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
+            raise UserError(f"{path} gives the key {twice[0]} again.")
+        return dict(pairs)
+
+    try:
+        return json.loads(read_text(path), object_pairs_hook=once_each)
+    except (ValueError, RecursionError):
+        return read_yaml(path)
 
 
 def _check(node: yaml.Node, path: Path, sizes: dict[yaml.Node, int]) -> int:

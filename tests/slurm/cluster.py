@@ -1,6 +1,7 @@
 """A real Slurm on this one machine: Debian's packages, munge, two nodes with two pretended GPUs each, and one without.
 
-From a shell, as root:  python tests/slurm/cluster.py FOLDER   runs it, its files in the new FOLDER, until Ctrl-C.
+From a shell, as root:  PYTHONPATH=tests python tests/slurm/cluster.py FOLDER
+runs it, its files in the new FOLDER, until Ctrl-C.
 """
 
 import os

@@ -36,6 +36,7 @@ FIRE = {  # long enough to be disturbed, in two epochs
         }
     },
 }
+BESIDE_MB = 700  # that a job asks for beside its training
 # Slurm's warning comes one to one and a half minutes before the end: after the run has begun, also on a busy machine.
 SHORT = FIRE | {"experiments": {"vit4_assignment": {"resources": {"minutes": 3}}}}
 
@@ -91,12 +92,14 @@ def epochs(study: Study, seed: int) -> list[int]:
     return sorted(epoch for read in study.mirrored(seed) for epoch in read.epochs())
 
 
-def test_the_smoke_study_by_the_literal_command(study: Study) -> None:
+def test_the_smoke_study_by_the_literal_command(study: Study, thorough: bool) -> None:
     """Every training is a job of its own with one GPU, and nothing else is a job."""
-    result = study.run(*SLURM, "--config", "preset=smoke", "device=auto", "--set-resources", "train:gpu=1")
+    seeds = 2 if thorough else 1
+    config = ("--config", "preset=smoke", "device=auto", f"seeds={seeds}")
+    result = study.run(*SLURM, *config, "--set-resources", "train:gpu=1")
     assert result.returncode == 0, result.stdout + result.stderr
     jobs = [job for job in study.cluster.jobs() if job["WorkDir"] == str(study.folder)]
-    assert len(jobs) == len(list(study.folder.glob("results/smoke/runs/*/*.json"))) == 12
+    assert len(jobs) == len(list(study.folder.glob("results/smoke/runs/*/*.json"))) == 6 * seeds
     for job in jobs:
         assert job["Comment"].startswith("rule_train_wildcards_")
         assert job["JobState"] == "COMPLETED"
@@ -116,7 +119,7 @@ def test_a_cluster_without_gpus_is_one_setting(study: Study) -> None:
     asked = set()
     for name in ("vit16_tiny", "blog_vit"):
         resources = CONFIG["experiments"][name]["resources"]
-        asked.add((f"00:{resources['minutes']:02d}:00", f"{resources['memory_mb']}M"))
+        asked.add((f"00:{resources['minutes']:02d}:00", f"{resources['memory_mb'] + BESIDE_MB}M"))
     assert {(job["TimeLimit"], job["MinMemoryNode"]) for job in jobs} == asked
     for job in jobs:
         assert (job["NodeList"], job["Partition"]) == ("cpu1", "cpu")
@@ -147,7 +150,7 @@ def test_a_gpu_that_pytorch_does_not_see_is_one_sentence(study: Study, thorough:
     assert [job["JobState"] for job in jobs] == ["FAILED"] * 2
     minutes, memory = (CONFIG["experiments"]["vit16_tiny"]["resources"][key] for key in ("gpu_minutes", "memory_mb"))
     assert [job["TimeLimit"] for job in jobs] == [f"00:{attempt * minutes:02d}:00" for attempt in (1, 2)]
-    assert [job["MinMemoryNode"] for job in jobs] == [f"{attempt * (memory + 4000)}M" for attempt in (1, 2)]
+    assert [job["MinMemoryNode"] for job in jobs] == [f"{attempt * (memory + BESIDE_MB + 4000)}M" for attempt in (1, 2)]
     for job in jobs:
         assert (job["TresPerJob"], job["Partition"], job["Requeue"]) == ("gres:gpu:pretend:1", "low", "1")
 

@@ -21,7 +21,7 @@ from pixelpatch.errors import UserError
 from pixelpatch.models import build_model
 from pixelpatch.study import resolve
 from pixelpatch.training import build_optimiser
-from pixelpatch.yaml_files import read_yaml
+from pixelpatch.yaml_files import read_configuration, read_yaml
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = read_yaml(ROOT / "workflow/schemas/config.schema.yaml")
@@ -267,6 +267,8 @@ def bomb() -> str:
 
 FILES: dict[str, tuple[str | bytes, str]] = {
     "a key twice": (f"{TEXT}\npreset: full\n", "gives the key preset again, after line 4."),
+    "a key twice in JSON": ('{"preset": "full", "preset": "smoke"}', "config.yaml gives the key preset again."),
+    "JSON": (json.dumps(CONFIG | {"preset": "fall"}), "preset is 'fall'; did you mean full?"),
     "an experiment twice": (f"{TEXT}\n  pit: {{}}\n", "gives the key pit again, after line "),
     "a bomb": (bomb(), "line 5, has more than 100000 values, anchors resolved."),
     "tabs": ("preset: smoke\n\tresults: x\n", "config.yaml, line 2, is no YAML: found character '\\t'"),
@@ -306,7 +308,7 @@ def test_a_damaged_file_is_one_sentence(checkout: Checkout, case: str, thorough:
     path = tmp_path / "config.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     try:  # as the workflow does it, without Snakemake's seconds
-        said = outcome(read_yaml(path))
+        said = outcome(read_configuration(path))
     except UserError as error:
         said = str(error)
     assert said or case == "code for Snakemake"

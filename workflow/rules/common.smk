@@ -44,6 +44,7 @@ if config["device"] != "auto":
 PREFIX = f"MNIST_SOURCES={shlex.quote(SOURCES)}; HOW={shlex.quote(HOW)}; "
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 ON_GPU = config["device"] == "cuda"
+BESIDE_MB = 700  # in a job beside the training: two Snakemakes, Weights & Biases' two processes
 CUDA_MEMORY_MB = 4000  # that CUDA's libraries take on the host, generously
 TIDY = ["runs", "curves", "confusion"]
 TABLES = ["claims", "comparisons", "accuracy", "equivalence", "oddities", "identification", "predictions", "plan"]
@@ -69,7 +70,7 @@ def minutes(experiment):
 
 def memory_mb(experiment):
     """The host memory to ask for."""
-    return EXPERIMENTS[experiment]["resources"]["memory_mb"] + (CUDA_MEMORY_MB if ON_GPU else 0)
+    return EXPERIMENTS[experiment]["resources"]["memory_mb"] + BESIDE_MB + (CUDA_MEMORY_MB if ON_GPU else 0)
 
 
 wildcard_constraints:

@@ -4,12 +4,12 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from pixelpatch.errors import UserError
-from pixelpatch.yaml_files import read_yaml
+from pixelpatch.yaml_files import read_configuration
 
 try:
     for file in [Path("config.yaml"), *workflow.overwrite_configfiles]:
-        if file.exists() and file.suffix != ".json":
-            content = read_yaml(file)
+        if file.exists():
+            content = read_configuration(file)
             if isinstance(content, dict) and "__use_yte__" in content:
                 raise UserError(f"{file} has the key __use_yte__: Snakemake would run code in it; leave it out.")
 except UserError as error:

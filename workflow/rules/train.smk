@@ -25,6 +25,7 @@ rule train:
         # Not used by the command: it has Snakemake notice edits of the code that training runs.
         source=source_digest(),
     shell:
+        # >>: a second copy of the job may wait, and say so, while the first one's words go on.
         # exec: the shell would die at once of a SIGTERM to the whole job, and Slurm kill what its end leaves behind.
         "exec python -m pixelpatch train --experiment {wildcards.experiment} --spec {params.spec:q} --seed {wildcards.seed}"
-        " --data {params.data:q} --threads {threads} --record {output:q} $HOW 2> {log:q}"
+        " --data {params.data:q} --threads {threads} --record {output:q} $HOW 2>> {log:q}"
