@@ -37,9 +37,11 @@ from pixelpatch.source import source_digest
 
 ROOT = Path(__file__).parents[1]
 WORKFLOW = ("Snakefile", "config.yaml", "profiles", "slurm", "workflow")
-EXPERIMENTS = 10  # the eight of config.yaml, and two more: a thousand seeds of each are the most that a number can say
+EXPERIMENTS = 10  # systems and checks of numerics, and two more: a thousand seeds of each are the most there can be
 EXTENDED = "vit4_assignment"  # what the further ones are like
-FIGURES = ("accuracy_by_system", "confusion", "documented_vs_replicated", "learning_curves", "sample_inputs")
+FIGURES = (
+    "accuracy_by_system", "confusion", "documented_vs_replicated", "learning_curves", "oddities", "sample_inputs"
+)  # fmt: skip
 COLUMNS = ("step", "runs", "seconds", "core_seconds", "peak_memory_mb")
 
 Row = dict[str, Any]
@@ -61,9 +63,11 @@ def copy_workflow(folder: Path, data: Path) -> None:
 def configuration(runs: int, experiments: int = EXPERIMENTS) -> dict[str, Any]:
     """What `--configfile` lays over config.yaml: the preset full with so many runs, the seeds shared out evenly.
 
-    Raises ValueError where `experiments`, of which config.yaml has some already, do not divide `runs`.
+    Raises ValueError where `experiments`, of which config.yaml has some already (mended ones and families are left
+    out), do not divide `runs`.
     """
-    there = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["experiments"]
+    blocks = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["experiments"]
+    there = [name for name, block in blocks.items() if not {"mends", "vary"} & block.keys()]
     if experiments < len(there) or runs % experiments:
         raise ValueError(f"{runs} runs of {experiments} experiments; take a multiple of at least {len(there)}.")
     more = {
@@ -75,7 +79,7 @@ def configuration(runs: int, experiments: int = EXPERIMENTS) -> dict[str, Any]:
         }
         for number in range(experiments - len(there))
     }
-    return {"preset": "full", "seeds": runs // experiments, "experiments": more}
+    return {"preset": "full", "seeds": runs // experiments, "only": [*there, *more], "experiments": more}
 
 
 def write_records(study: Path) -> int:

@@ -21,7 +21,17 @@ from pixelpatch.tracking import log_analysis, mode
 if TYPE_CHECKING:
     from pixelpatch.runs import Run
 
-TABLES = ("claims", "comparisons", "accuracy", "equivalence", "oddities", "identification", "predictions", "plan")
+TABLES = (
+    "claims",
+    "comparisons",
+    "accuracy",
+    "equivalence",
+    "oddities",
+    "identification",
+    "predictions",
+    "variance",
+    "plan",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,14 +126,14 @@ def collect(options: argparse.Namespace) -> None:
     tidy = collect_records(read_study(options.study), options.study.parent, source=source_digest())
     for note in tidy.notes:
         print(f"note: {note}", file=sys.stderr)
-    for name in ("runs", "curves", "confusion"):
+    for name in ("runs", "curves", "confusion", "correctness"):
         write_atomically(options.tables / f"{name}.csv", getattr(tidy, name).to_csv(index=False))
 
 
 def tables(options: argparse.Namespace) -> None:
     """Judge the claims, compare the systems, sum up accuracies, check other numerics, price the oddities, identify
-    unstated settings and predict from them, add up what has run and what has not: one table each, as CSV, Markdown and
-    LaTeX.
+    unstated settings and predict from them, take spread apart, add up what has run and what has not: one table each, as
+    CSV, Markdown and LaTeX.
     """
     import numpy as np
 
@@ -134,6 +144,7 @@ def tables(options: argparse.Namespace) -> None:
     from pixelpatch.analysis.identification import identify
     from pixelpatch.analysis.oddities import price_oddities
     from pixelpatch.analysis.plan import plan as list_costs
+    from pixelpatch.analysis.variance import spread
 
     study = read_study(options.study)
     runs = write.read_table(options.tables, "runs")
@@ -163,6 +174,11 @@ def tables(options: argparse.Namespace) -> None:
             else:
                 frame, columns = predicted, partial(write.predictions_view, alpha=alpha)
                 caption = "What each cell predicts of numbers that had no part in the choice."
+        case "variance":
+            correctness = write.read_table(options.tables, "correctness")
+            frame = spread(study, correctness, np.random.default_rng(study["analysis"]["rng_seed"]))
+            columns = write.variance_view
+            caption = "Where the spread of accuracies comes from, in points."
         case "plan":
             frame, columns = list_costs(study, runs), write.plan_view
             caption = "What has run, and what has not yet, cheapest first."

@@ -29,11 +29,12 @@ _TEXT = ("metric", "documented", "note", "predicted")
 # What must stand in the columns of the tables that are read again; in those of a claim, numbers can be missing.
 _RUN = {"experiment": "str", "seed": "int64"}
 _METRIC = _RUN | {"narrowed": "bool", "metric": "str"}
-_TIDY = ("runs", "curves", "confusion")
+_TIDY = ("runs", "curves", "confusion", "correctness")
 _COLUMNS = {
     "runs": _METRIC | {"value": "float64"},
     "curves": _METRIC | {"epoch": "int64", "value": "float64"},
     "confusion": _RUN | {"label": "int64", "predicted": "str", "count": "int64"},
+    "correctness": _RUN | {"items": "int64", "right": "str"},
     "claims": dict.fromkeys(("system", "claim", "text", "kind", "metric", "documented", "verdict", "note"), "str")
     | {"n_seeds": "int64"}
     | dict.fromkeys(("replicated_mean", "replicated_std", "interval_low", "interval_high"), "float64")
@@ -252,6 +253,23 @@ def predictions_view(predictions: pd.DataFrame, *, alpha: float = 0.05) -> pd.Da
             _level(alpha): lambda row: interval(row["interval_low"], row["interval_high"]),
             "p": lambda row: p_value(row["p_value"]),
             "Verdict": lambda row: {"higher": "ours higher", "lower": "ours lower"}.get(row["verdict"], row["verdict"]),
+        },
+    )
+
+
+def variance_view(variance: pd.DataFrame) -> pd.DataFrame:
+    """What a reader sees of variance.csv: one row per system."""
+    return _frame(
+        variance,
+        {
+            "System": lambda row: text(row["system"]) + (" (per digit)" if "digit" in row["metric"] else ""),
+            "n": lambda row: number(row["n_seeds"]),
+            "Test items": lambda row: number(row["items"]),
+            "Mean (%)": lambda row: fixed(row["mean"], 2),
+            "Seed to seed": lambda row: fixed(row["seed_std"], 3),
+            "Binomial": lambda row: fixed(row["binomial_std"], 3),
+            "Images (bootstrap, mean of seeds)": lambda row: fixed(row["image_std"], 3),
+            "Images × seeds (bootstrap, one run)": lambda row: fixed(row["both_std"], 3),
         },
     )
 

@@ -46,8 +46,18 @@ shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 ON_GPU = config["device"] == "cuda"
 BESIDE_MB = 700  # in a job beside the training: two Snakemakes, Weights & Biases' two processes
 CUDA_MEMORY_MB = 4000  # that CUDA's libraries take on the host, generously
-TIDY = ["runs", "curves", "confusion"]
-TABLES = ["claims", "comparisons", "accuracy", "equivalence", "oddities", "identification", "predictions", "plan"]
+TIDY = ["runs", "curves", "confusion", "correctness"]
+TABLES = [
+    "claims",
+    "comparisons",
+    "accuracy",
+    "equivalence",
+    "oddities",
+    "identification",
+    "predictions",
+    "variance",
+    "plan",
+]
 # A figure is a file of pixelpatch/figures with a draw function.
 FIGURES = sorted(
     path.stem for path in Path(package).parent.glob("figures/*.py") if "\ndef draw(" in path.read_text(encoding="utf-8")

@@ -10,13 +10,16 @@ import numpy as np
 import pandas as pd
 
 from pixelpatch.analysis.contradictions import codes, constants, contradictions
+from pixelpatch.analysis.variance import packed
 from pixelpatch.checks import differing
 from pixelpatch.errors import UserError
 from pixelpatch.record import read_record
+from pixelpatch.study import systems
 
 RUNS = ["experiment", "seed", "narrowed", "metric", "value"]
 CURVES = ["experiment", "seed", "narrowed", "metric", "epoch", "value"]
 CONFUSION = ["experiment", "seed", "label", "predicted", "count"]
+CORRECTNESS = ["experiment", "seed", "items", "right"]
 
 OTHER = 10  # the column of a confusion matrix for whatever is not a digit
 PREDICTED = np.array([*"0123456789", "other"], dtype=object)
@@ -26,12 +29,14 @@ MOST_PROBLEMS = 30
 class Tidy(NamedTuple):
     """The study's results in long form (columns RUNS, CURVES, CONFUSION), and sentences the reader should see.
 
+    `correctness` (columns CORRECTNESS) has, of systems alone, which test items each run has right: see `variance.bits`.
     `confusion` has all 100 digit cells of a run, and those of "other" (no digit) that occurred.
     """
 
     runs: pd.DataFrame
     curves: pd.DataFrame
     confusion: pd.DataFrame
+    correctness: pd.DataFrame
     notes: list[str]
 
 
@@ -45,7 +50,8 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
     Records of several versions of the training code are told of in `notes`. Holds one record's predictions at a time.
     """
     problems = _repeats(study["runs"])
-    runs, curves, confusion, sources, first = [], [], [], Counter(), {}
+    runs, curves, confusion, correctness, sources, first = [], [], [], [], Counter(), {}
+    of_systems = systems(study)
     for run in study["runs"]:
         try:
             record = read_record(Path(folder) / run["record"])
@@ -68,6 +74,9 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
             for epoch, value in enumerate(values, start=1)
         ]
         confusion.append(_confusion(record["labels"], record["predictions"]))
+        if run["experiment"] in of_systems:
+            right = codes(record["labels"]) == codes(record["predictions"])
+            correctness.append((run["experiment"], run["seed"], len(right), packed(right)))
         sources[made_by] += 1
     if problems:
         raise UserError(_listed(problems))
@@ -75,6 +84,7 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
         runs=pd.DataFrame(runs, columns=RUNS).astype({"narrowed": bool, "value": float}),
         curves=pd.DataFrame(curves, columns=CURVES).astype({"narrowed": bool, "value": float}),
         confusion=_confusion_table(study["runs"], confusion),
+        correctness=pd.DataFrame(correctness, columns=CORRECTNESS),
         notes=_version_notes(sources),
     )
 
