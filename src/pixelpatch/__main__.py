@@ -30,6 +30,8 @@ TABLES = (
     "identification",
     "predictions",
     "variance",
+    "places",
+    "verdict_map",
     "plan",
 )
 
@@ -143,6 +145,7 @@ def tables(options: argparse.Namespace) -> None:
     from pixelpatch.analysis.equivalence import equivalences
     from pixelpatch.analysis.identification import identify
     from pixelpatch.analysis.oddities import price_oddities
+    from pixelpatch.analysis.places import places, verdict_map
     from pixelpatch.analysis.plan import plan as list_costs
     from pixelpatch.analysis.variance import spread
 
@@ -179,6 +182,12 @@ def tables(options: argparse.Namespace) -> None:
             frame = spread(study, correctness, np.random.default_rng(study["analysis"]["rng_seed"]))
             columns = write.variance_view
             caption = "Where the spread of accuracies comes from, in points."
+        case "places":
+            frame, columns = places(study, runs), write.places_view
+            caption = "Where documented scores sit among our seeds."
+        case "verdict_map":
+            frame, columns = verdict_map(study, runs), write.verdict_map_view
+            caption = "Verdicts of single tests by number of seeds and tolerance."
         case "plan":
             frame, columns = list_costs(study, runs), write.plan_view
             caption = "What has run, and what has not yet, cheapest first."

@@ -274,6 +274,31 @@ def variance_view(variance: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def places_view(places: pd.DataFrame) -> pd.DataFrame:
+    """What a reader sees of places.csv: one row per documented score."""
+    return _frame(
+        places,
+        {
+            "System": lambda row: text(row["system"]),
+            "Claim": lambda row: text(row["claim"]),
+            "Documented": lambda row: text(row["documented"]),
+            "n": lambda row: number(row["n_seeds"]),
+            "Ours (mean ± sd)": lambda row: mean_sd(row["mean"], row["std"]),
+            "Rank": lambda row: f"{number(row['rank'])} of {row['n_seeds'] + 1}",
+            "Chance of one run": lambda row: p_value(row["chance"]),
+            "Best of": lambda row: number(row["best_of"]) or "more than 1,000,000",
+        },
+    )
+
+
+def verdict_map_view(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """What a reader sees of verdict_map.csv: a row per score and number of seeds, a column per tolerance."""
+    shown = verdicts.assign(tolerance=[f"±{100 * tolerance:g} %" for tolerance in verdicts["tolerance"]])
+    index = ["system", "claim", "documented", "n_seeds"]
+    wide = shown.pivot_table(index=index, columns="tolerance", values="verdict", aggfunc="first", sort=False)
+    return wide.reset_index().map(number).rename(columns={"n_seeds": "n"})
+
+
 def plan_view(plan: pd.DataFrame) -> pd.DataFrame:
     """What a reader sees of plan.csv: one row per experiment or family, and what all of them add up to."""
     total = plan[["recorded", "to_do", "core_hours_done", "core_hours_to_do"]].sum()

@@ -56,6 +56,8 @@ TABLES = [
     "identification",
     "predictions",
     "variance",
+    "places",
+    "verdict_map",
     "plan",
 ]
 # A figure is a file of pixelpatch/figures with a draw function.
