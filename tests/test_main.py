@@ -384,7 +384,7 @@ def test_what_diverged_is_said_also_where_the_rest_cannot_go_on(run: Run, mnist:
             {},
             "evaluation.batch is missing. evaluation.order is missing. evaluation.checkpoint is missing.",
         ),
-        ("evaluation", 5, "evaluation is 5; it must have the keys batch order checkpoint."),
+        ("evaluation", 5, "evaluation is 5; it must have the keys batch order checkpoint test_every_epoch (optional)."),
         (
             "data.limit",
             5,
