@@ -30,8 +30,8 @@ def test_costs_add_up_and_the_cheapest_comes_first() -> None:
     assert table.loc["vit16_tiny", ["recorded", "to_do", "core_hours_to_do"]].tolist() == [10, 0, 0]
     assert table.loc["vit16_tiny", "core_hours_done"] == pytest.approx(300 / 3600)
     family = table.loc["blog_budget"]
-    assert (family["recorded"], family["to_do"], family["minutes_per_run"]) == (4, 30 - 4, 1.5)
-    assert family["core_hours_to_do"] == pytest.approx(26 * 1.5 / 60)
+    assert (family["recorded"], family["to_do"], family["minutes_per_run"]) == (4, 50 - 4, 1.5)
+    assert family["core_hours_to_do"] == pytest.approx(46 * 1.5 / 60)
     pit = table.loc["pit"]
     assert (pit["to_do"], pit["measured"], pit["core_hours_to_do"]) == (10, False, 240)
     shown = plan_view(table.reset_index()).set_index("Experiment")

@@ -13,7 +13,15 @@ from matplotlib.figure import Figure
 from pixelpatch.figures import style
 from pixelpatch.files import write_atomically
 
-NAMES = ("learning_curves", "documented_vs_replicated", "accuracy_by_system", "sample_inputs", "confusion", "oddities")
+NAMES = (
+    "learning_curves",
+    "documented_vs_replicated",
+    "accuracy_by_system",
+    "sample_inputs",
+    "confusion",
+    "oddities",
+    "budget_map",
+)
 
 
 def _draw(name: str, study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
