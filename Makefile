@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport OMP_NUM_THREADS MKL_NUM_THREADS
 UV_VERSION := 0.13.8
 
-.PHONY: study test torture readme benchmark benchmark-scale setup
+.PHONY: study test torture verify readme benchmark benchmark-scale setup
 study: setup
 	snakemake --cores all $(ARGS)
 
@@ -20,6 +20,11 @@ test: setup
 # What may go wrong around a study, at full counts: damaged files, full disks, hostile input, a cluster that fails.
 torture: setup
 	python -m pytest tests/torture tests/slurm --thorough $(ARGS)
+
+# Does one seed of each cheap system land on its published record? Bit for bit on the same kind of machine.
+verify: setup
+	snakemake --quiet --cores 1 fetch results/full/study.json --config preset=full seeds=recorded
+	python -m pixelpatch verify results/full/study.json --data data/mnist $(ARGS)
 
 # The tables of README.md, from the published records (those of results/full that are committed) and benchmark.
 readme: setup

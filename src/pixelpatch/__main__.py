@@ -229,6 +229,23 @@ def show(options: argparse.Namespace) -> None:
     _print(f"\nTables:  {options.results / 'tables'}\nFigures: {options.results / 'figures'}")
 
 
+def verify(options: argparse.Namespace) -> None:
+    """Train one published seed of every cheap system again, and say whether it lands on its record."""
+    from pixelpatch.data import load_mnist
+    from pixelpatch.runs import How
+    from pixelpatch.verify import verify as compare
+
+    how = How(device=_device(options.device), threads=1, stop=Stop().listen())
+    study = read_study(options.study)
+    strays = []
+    for outcome in compare(study, options.study.parent, load_mnist(options.data), how, minutes=options.minutes):
+        _print(f"{outcome.system}: {outcome.text}")
+        if outcome.agrees is False:
+            strays.append(outcome.system)
+    if strays:
+        raise UserError(f"{', '.join(strays)} did not come out as published.")
+
+
 def readme(options: argparse.Namespace) -> None:
     """Put generated tables between their marks in README.md."""
     text = read_text(options.readme)
@@ -304,6 +321,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = verb(show)
     command.add_argument("results", type=Path, help="results/<preset>")
+
+    command = verb(verify)
+    command.add_argument("study", type=Path, help="results/<preset>/study.json of recorded runs")
+    command.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
+    command.add_argument("--minutes", type=float, default=3.0, help="systems whose runs take longer are left out")
+    command.add_argument("--device", help="cpu or cuda; the GPU if there is one, by default")
 
     command = verb(readme)
     command.add_argument("readme", type=Path, help="the README.md to rewrite")

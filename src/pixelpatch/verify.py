@@ -1,0 +1,68 @@
+"""Does a published run come out again here? One seed of every system that is cheap enough is trained anew and compared.
+
+On the same kind of machine, with the same versions and code, it must be bit for bit its record. Elsewhere rounding
+differs, and a run is one more run: its accuracy must lie where the published seeds predict one (at 1 − alpha).
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from pixelpatch.analysis.statistics import prediction_interval
+from pixelpatch.record import read_record
+from pixelpatch.runs import How, Run
+from pixelpatch.study import systems
+
+COMPARED = ("metrics", "curve", "predictions", "labels")
+SCORES = ("test/accuracy", "test/digit_accuracy")
+
+
+class Outcome(NamedTuple):
+    """What became of a system: whether it was trained and came out, and a sentence."""
+
+    system: str
+    agrees: bool | None  # None where it was not trained
+    text: str
+
+
+def verify(
+    study: dict[str, Any], folder: Path, mnist: dict[str, Tensor], how: How, *, minutes: float
+) -> Iterator[Outcome]:
+    """Train the first recorded seed of each system whose records took at most `minutes` on average, and compare.
+
+    `study` has the recorded runs, `folder` is where their records lie. Raises as `Run.complete` does.
+    """
+    for system in systems(study):
+        runs = [run for run in study["runs"] if run["experiment"] == system]
+        if not runs:
+            yield Outcome(system, None, "no record")
+            continue
+        records = [read_record(folder / run["record"]) for run in runs]
+        took = sum(record["timing"]["seconds"] for record in records) / len(records) / 60
+        if took > minutes:
+            yield Outcome(system, None, f"left out: {took:.1f} minutes")
+            continue
+        with tempfile.TemporaryDirectory() as place:
+            again = Run(system, records[0]["seed"], records[0]["spec"], Path(place) / "seed.json")
+            again.complete(mnist, how, wait=True)
+            yield compare(system, records, read_record(again.record), alpha=study["analysis"]["alpha"])
+
+
+def compare(system: str, records: list[dict[str, Any]], again: dict[str, Any], *, alpha: float) -> Outcome:
+    """`again`, a new run of the first of the published `records`, against it and against them all."""
+    seed = records[0]["seed"]
+    if all(again[key] == records[0][key] for key in COMPARED):
+        return Outcome(system, True, f"seed {seed} is its published record, bit for bit")
+    metric = next(metric for metric in SCORES if metric in again["metrics"])
+    low, high = prediction_interval([record["metrics"][metric] for record in records], 1 - alpha)
+    ours = again["metrics"][metric]
+    within = low <= ours <= high
+    where = "within" if within else "outside"
+    spread = f"{low:.2f} to {high:.2f}, where {len(records)} published seeds predict one"
+    origins = (record["provenance"] for record in (again, records[0]))
+    same = len({(origin["device"], str(origin["versions"]), origin["source"]) for origin in origins}) == 1
+    kind = ", though on the same kind of machine" if same else ""
+    return Outcome(system, within and not same, f"seed {seed} has {metric} {ours:.2f}, {where} {spread}{kind}")
