@@ -333,6 +333,26 @@ def test_hedges_g_without_spread() -> None:
     assert math.isnan(ours.hedges_g([0.1] * 3, [0.1] * 2))
 
 
+@pytest.mark.parametrize("size", [0.3, 1.0, -1.7, 4.0])
+def test_so_many_seeds_tell_two_systems_apart_as_often_as_they_should(size: float) -> None:
+    n = int(ours.seeds_to_tell(size, 0.05))
+    rng = np.random.default_rng(5)
+    drawn = rng.standard_normal((4000, 2, n))
+    found = (stats.ttest_ind(drawn[:, 0] + size, drawn[:, 1], axis=1).pvalue < 0.05).mean()
+    assert found > 0.78
+    if n > 2:
+        fewer = drawn[..., : n - 1]
+        assert (stats.ttest_ind(fewer[:, 0] + size, fewer[:, 1], axis=1).pvalue < 0.05).mean() < 0.83
+
+
+def test_no_difference_needs_no_number_of_seeds() -> None:
+    assert np.isnan(ours.seeds_to_tell(0, 0.05))
+    assert np.isnan(ours.seeds_to_tell(np.nan, 0.05))
+    assert np.isnan(ours.seeds_to_tell(1e-4, 0.05))
+    assert ours.seeds_to_tell(np.inf, 0.05) == 2
+    assert ours.seeds_to_tell(0.05, 0.05) == pytest.approx(2 * (2.8016 / 0.05) ** 2, rel=1e-3)
+
+
 @settings(deadline=None)
 @given(accuracies, accuracies)
 def test_superiority_is_mann_and_whitneys(a: list[float], b: list[float]) -> None:

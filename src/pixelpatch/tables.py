@@ -139,6 +139,7 @@ def comparisons_view(comparisons: pd.DataFrame, *, alpha: float = 0.05) -> pd.Da
             "p (Holm)": lambda row: p_value(row["p_holm"]),
             "Effect size": lambda row: fixed(row["effect_size"], 2),
             "P(A > B)": lambda row: fixed(row["superiority"], 2),
+            "Seeds to tell": lambda row: number(row["seeds_to_tell"]),
             "Reduced budget": lambda row: text(row["narrowed"]),
         },
     )

@@ -3,8 +3,9 @@
 A row per metric of `analysis.compare` and pair of systems that both have it, in the config's order; `difference` is
 mean(a) − mean(b). The p-values of Welch's test are corrected by Holm over the *whole* table, all metrics and pairs
 together: the reader scans one table for whatever stands out, so one family bounds the chance that anything in it does
-so by accident. The permutation p-value beside it rests on no normality and is not corrected. A pair at a reduced
-budget is compared as it ran, and `narrowed` says which of the two that is.
+so by accident. The permutation p-value beside it rests on no normality and is not corrected. `seeds_to_tell` is how
+many seeds of each would tell the pair apart with power 0.8, by one test at alpha, at the effect size we see. A pair
+at a reduced budget is compared as it ran, and `narrowed` says which of the two that is.
 """
 
 from itertools import combinations
@@ -13,7 +14,15 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator
 
-from pixelpatch.analysis.statistics import hedges_g, holm, mean_and_spread, permutation_p_value, superiority, welch
+from pixelpatch.analysis.statistics import (
+    hedges_g,
+    holm,
+    mean_and_spread,
+    permutation_p_value,
+    seeds_to_tell,
+    superiority,
+    welch,
+)
 from pixelpatch.study import systems
 
 COLUMNS = [
@@ -33,6 +42,7 @@ COLUMNS = [
     "p_holm",
     "effect_size",
     "superiority",
+    "seeds_to_tell",
     "narrowed",
 ]
 
@@ -77,5 +87,6 @@ def _pair(
         "p_permutation": permutation_p_value(a, b, permutations=study["analysis"]["permutations"], rng=rng),
         "effect_size": hedges_g(a, b),
         "superiority": superiority(a, b),
+        "seeds_to_tell": seeds_to_tell(hedges_g(a, b), study["analysis"]["alpha"]),
         "narrowed": ", ".join(name for name in (name_a, name_b) if study["experiments"][name]["narrowed"]),
     }

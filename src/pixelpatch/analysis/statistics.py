@@ -19,10 +19,12 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 from scipy import special, stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestIndPower
 
 # Distances below this share of the numbers themselves are the noise of binary fractions (92.305 - 92.3 > 0.005).
 ROUNDING = 1e-12
 MOST_SEEDS = 2**40
+MOST_RUNS, EXACT_SEEDS = 10**6, 1000
 AT_ONCE = 2**20  # values that permutations hold at a time: memory is bounded, the draws are the same
 
 
@@ -282,6 +284,23 @@ def hedges_g(a: ArrayLike, b: ArrayLike) -> float:
     correction = np.exp(special.gammaln(degrees / 2) - special.gammaln((degrees - 1) / 2)) / np.sqrt(degrees / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(correction * (mean_a - mean_b) / pooled)
+
+
+def seeds_to_tell(effect_size: float, alpha: float, power: float = 0.8) -> float:
+    """The seeds that each of two systems needs for Student's two-sided test to tell them apart with this `power`.
+
+    NaN where the effect size is, or is too small for 10⁶ seeds; at least 2.
+    """
+    size = abs(effect_size)
+    if not size > 0:
+        return np.nan
+    # What a normal distribution would ask is a little too few, and exact enough where it is many.
+    n = max(2.0, float(np.ceil(2 * ((stats.norm.isf(alpha / 2) + stats.norm.isf(1 - power)) / size) ** 2)))
+    if n > EXACT_SEEDS:
+        return n if n <= MOST_RUNS else np.nan
+    while np.isfinite(size) and TTestIndPower().power(size, n, alpha) < power:
+        n += 1
+    return n
 
 
 def superiority(a: ArrayLike, b: ArrayLike) -> float:
