@@ -391,13 +391,18 @@ def test_of_a_study_what_others_work_on_comes_last(
     assert len(said) == 4
 
 
+def write_empty_record(run: Run, **changes: Any) -> None:
+    """A record of a run by this very code, but for the changes; of results it has none."""
+    content = {key: getattr(run, key) for key in ("experiment", "seed", "spec")}
+    content |= {"metrics": {}, "curve": {}, "timing": {}, "predictions": "", "labels": "", "format": 1}
+    write_record(run.record, content | {"provenance": {"source": source_digest()}} | changes)
+
+
 @pytest.mark.parametrize("same", [True, False])
 def test_a_checkpoint_beside_a_record_of_older_code_is_left(tmp_path: Path, same: bool) -> None:
     """It may be of the run that is to replace that record; beside one of this code it is left over."""
     run = Run(experiment="cnn", seed=5, spec=SPECS["cnn"], record=tmp_path / "seed5.json")
-    content = {key: getattr(run, key) for key in ("experiment", "seed", "spec")}
-    content |= {"metrics": {}, "curve": {}, "timing": {}, "predictions": "", "labels": "", "format": 1}
-    write_record(run.record, content | {"provenance": {"source": source_digest() if same else "0" * 16}})
+    write_empty_record(run, **({} if same else {"provenance": {"source": "0" * 16}}))
     run.checkpoint.write_text("hours of work")
     assert run.recorded()
     assert run.checkpoint.exists() != same
@@ -413,9 +418,7 @@ def test_a_record_of_anything_else_is_not_taken_for_the_run_s(
     if change is None:
         record.write_text("{")
     else:
-        content = {key: getattr(run, key) for key in ("experiment", "seed", "spec")}
-        content |= {"metrics": {}, "curve": {}, "timing": {}, "predictions": "", "labels": "", "format": 1}
-        write_record(record, content | {"provenance": {"source": source_digest()}} | change)
+        write_empty_record(run, **change)
     trained = []
     monkeypatch.setattr(Run, "_train", lambda self, *_, **__: trained.append(self))
     _, let_go = held(record, makes=False)

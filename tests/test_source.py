@@ -211,7 +211,7 @@ def test_all_that_training_imports_counts_or_cannot_change_a_number(imported: se
         "pixelpatch.errors": "one exception",
         "pixelpatch.checks": "refuses settings, and changes none",
         "pixelpatch.progress": "prints and takes times",
-        "pixelpatch.stopping": "says when to stop, and no more",
+        "pixelpatch.stopping": "notes signals and holds them back",
         "pixelpatch.memory": "reads how much memory was taken",
         "pixelpatch.source": "tells code apart, and runs none",
         "pixelpatch.fetch": "hands on MNIST's bytes, whose digests it checks",

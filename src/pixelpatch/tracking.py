@@ -261,7 +261,7 @@ class Mirror:
         signal.alarm(0)  # an epoch may take as long as it likes
 
     def take(self, event: dict[str, Any]) -> None:
-        """Mirror an event; the first of all voids what an earlier attempt has left offline."""
+        """Mirror an event; that of the first epoch, or of the analysis, voids what an earlier run left offline."""
         if event.get("epoch") == 1 or "tables" in event:
             for earlier in folder().glob(f"offline-run-*-{self.run['id']}"):
                 if earlier.name != self.folder.name:
