@@ -34,6 +34,19 @@ def test_a_family_has_an_experiment_for_every_combination() -> None:
     assert one["claims"] == {}
 
 
+def test_settings_can_vary_together() -> None:
+    together = {"training.batch, training.epochs": [[64, 5], [128, 10]], "model.heads": [1, 3]}
+    blocks = study(("experiments.rates", FAMILY | {"vary": together}))["experiments"]
+    assert [name for name in blocks if name.startswith("rates")] == [
+        "rates-64-5-1", "rates-64-5-3", "rates-128-10-1", "rates-128-10-3"
+    ]  # fmt: skip
+    assert blocks["rates-64-5-3"]["spec"]["training"] == blocks["vit16_tiny"]["spec"]["training"] | {
+        "batch": 64,
+        "epochs": 5,
+    }
+    assert blocks["rates-64-5-3"]["title"] == "Tiny ViT: batch 64, epochs 5, heads 3"
+
+
 def test_families_and_mended_experiments_are_no_systems() -> None:
     assert list(systems(study(("experiments.rates", FAMILY)))) == [
         "pit", "blog_cnn", "blog_vit", "seq2seq_2x2", "vit16_tiny", "vit4_assignment"
@@ -61,8 +74,11 @@ def test_an_experiment_can_do_with_fewer_seeds(seeds: Any, expected: list[int]) 
         ({"vary": {}}, "experiments.rates.vary is {}; it must not be empty."),
         ({"vary": {"model.heads": []}}, "experiments.rates.vary.model.heads is []; it must not be empty."),
         ({"vary": {"model.heads": [3, 3]}}, "experiments.rates.vary.model.heads"),
-        ({"vary": {"model.heads": [[3]]}}, "it must be true, false, a number or a word of small letters."),
-        ({"vary": {"heads": [3]}}, "is not the dotted path of a setting, such as training.learning_rate."),
+        ({"vary": {"model.heads": [{}]}}, "it must be true, false, a number or a word of small letters, or a list"),
+        ({"vary": {"model.heads": [[1, 3]]}}, "rates.vary: each choice needs as many values as its key has settings."),
+        ({"vary": {"model.heads, model.depth": [1]}}, "needs as many values as its key has settings."),
+        ({"vary": {"model.heads,model.depth": [[1, 2]]}}, 'or several with ", " between.'),
+        ({"vary": {"heads": [3]}}, "is not the dotted path of a setting, such as training.learning_rate, or"),
         (
             {"vary": {"model.headz": [3]}},
             "experiments.rates.vary.model.headz is not a known key; did you mean heads?",

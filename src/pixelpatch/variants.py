@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 from pixelpatch.checks import instead, join
@@ -75,7 +75,8 @@ def vary(config: Json) -> list[str]:
     """Put, in a valid configuration, one experiment per combination of values in the place of every one with `vary`.
 
     `blog_budget`, which varies training.learning_rate and training.momentum, becomes `blog_budget-0.001-0.0` and so on;
-    each has in `vary` the `family` and its `settings`. `only` may name a family. Returns the problems.
+    each has in `vary` the `family` and its `settings`. Settings that vary together are one key, "training.batch,
+    training.epochs", with a list of values for each choice. `only` may name a family. Returns the problems.
     """
     problems, experiments = [], {}
     families: dict[str, list[str]] = {}
@@ -87,9 +88,14 @@ def vary(config: Json) -> list[str]:
             problems.append(f"experiments.{name}.vary makes {members} experiments; it may make {MOST_MEMBERS}.")
             continue
         common = {key: value for key, value in block.items() if key != "vary"}
-        for values in product(*block["vary"].values()):
-            settings = dict(zip(block["vary"], values, strict=True))
-            member = "-".join([name, *map(written, values)])
+        try:
+            choices = [_choices(key, values) for key, values in block["vary"].items()]
+        except ValueError:
+            problems.append(f"experiments.{name}.vary: each choice needs as many values as its key has settings.")
+            continue
+        for choice in product(*choices):
+            settings = dict(chain.from_iterable(choice))
+            member = "-".join([name, *map(written, settings.values())])
             if member in experiments:
                 problems.append(f"experiments.{name}.vary makes two experiments {member}; leave one of them out.")
             families.setdefault(name, []).append(member)
@@ -102,6 +108,11 @@ def vary(config: Json) -> list[str]:
         names = config["only"].split(",") if isinstance(config["only"], str) else config["only"]
         config["only"] = [member for name in names for member in families.get(name, [name])]
     return problems
+
+
+def _choices(key: str, values: list[Any]) -> list[list[tuple[str, Any]]]:
+    """The choices of a key of `vary`, as the settings that each makes. Raises ValueError where one does not fit."""
+    return [list(zip(key.split(", "), value if isinstance(value, list) else [value], strict=True)) for value in values]
 
 
 def of_family(problem: str, config: Json) -> str:
