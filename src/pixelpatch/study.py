@@ -36,10 +36,10 @@ BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at mos
 def resolve(config: Json, schema: Json) -> Json:
     """The study that `config` describes, valid under the JSON schema `schema`.
 
-    Returns the preset's name; `analysis`; `identify`; `experiments` (title, source, resources, claims, `equivalent_to`,
-    `mends` and `vary` or None, the `spec` as it will run, whether that is `narrowed`, and how, whether it is
-    `selected`, and how many seeds are `wanted` by the preset); and `runs`, one per selected experiment × seed, each
-    with the path of its record below the preset's results folder. Raises UserError with one sentence per problem.
+    Returns the preset's name; `analysis`; `identify`; `patches`; `experiments` (title, source, resources, claims,
+    `equivalent_to`, `mends` and `vary` or None, the `spec` as it will run, whether that is `narrowed`, and how, whether
+    it is `selected`, and how many seeds are `wanted` by the preset); and `runs`, one per selected experiment × seed,
+    each with the path of its record below the preset's results folder. Raises UserError with one sentence per problem.
     """
     problems = list(_unfit_values(config))
     if not problems:
@@ -73,6 +73,7 @@ def resolve(config: Json, schema: Json) -> Json:
         "preset": config["preset"],
         "analysis": config["analysis"],
         "identify": config["identify"],
+        "patches": config["patches"],
         "experiments": experiments,
         "runs": [
             {"experiment": name, "seed": seed, "record": f"runs/{name}/seed{seed}.json"}
@@ -97,6 +98,12 @@ def systems(study: Mapping[str, Any]) -> dict[str, Any]:
     oddity less (`mends`), or with other settings (`vary`).
     """
     return {name: block for name, block in study["experiments"].items() if not any(map(block.get, NO_SYSTEMS))}
+
+
+def members(study: Mapping[str, Any], family: str) -> list[str]:
+    """The experiments of `study` that a block with `vary` stands for, in the configuration's order."""
+    blocks = study["experiments"]
+    return [name for name, block in blocks.items() if (block.get("vary") or {}).get("family") == family]
 
 
 def narrowed(spec: Json, preset: Json, name: str) -> Json:
@@ -266,6 +273,14 @@ def _inconsistencies(config: Json) -> Iterator[str]:
         yield from (
             f"identify.{name}.{problem}" for problem in _identification_problems(question, known_systems, families)
         )
+    for place, family in (
+        ("recipe", config["patches"]["recipe"]),
+        *(("sweep", name) for name in config["patches"]["sweep"]),
+    ):
+        if family not in families:
+            yield f"patches.{place} names the family {family!r}{instead(family, families)}"
+        elif "validation/accuracy" not in metrics_of(families[family]["spec"]):
+            yield f"patches.{place} names the family {family!r}, which has no validation/accuracy to choose by."
     for metric in config["analysis"]["compare"]:
         if metric not in (known := dict.fromkeys(metric for some in metrics.values() for metric in some)):
             yield f"analysis.compare has the metric {metric!r}{instead(metric, known)}"

@@ -29,6 +29,7 @@ from pixelpatch.analysis.statistics import (
     prediction_p_value,
     predictive_log_density,
 )
+from pixelpatch.study import members
 from pixelpatch.variants import described
 
 CELL = ["question", "experiment", "settings", "epochs"]
@@ -80,9 +81,8 @@ class _Ours:
 
     def members(self, family: str) -> list[str]:
         """The experiments of a family that have runs."""
-        blocks = self.study["experiments"]
         ran = {name for name, _ in self._final}
-        return [name for name, block in blocks.items() if name in ran and _family(block) == family]
+        return [name for name in members(self.study, family) if name in ran]
 
     def epochs(self, experiment: str) -> list[int]:
         """The numbers of epochs that its runs speak for."""
@@ -169,10 +169,6 @@ def _cells(ours: _Ours, question: str, family: str) -> Iterator[Cell]:
         settings = ours.study["experiments"][member]["vary"]["settings"]
         for epochs in ours.epochs(member):
             yield Cell(question, member, settings, epochs)
-
-
-def _family(block: dict) -> str | None:
-    return (block.get("vary") or {}).get("family")
 
 
 def _at(spec: dict, key: str) -> Any:
