@@ -119,7 +119,7 @@ def sweep(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
                     "epochs": epochs,
                     "model": entry.spec["model"]["name"],
                     "patch": entry.patch,
-                    "tokens": entry.metrics.get("model/sequence_length", pd.Series([np.nan])).iloc[0],
+                    "tokens": entry.runs.get("model/sequence_length", pd.Series(dtype=float)).mean(),
                     "parameters": int(entry.mean("model/parameters")),
                     "n_seeds": len(accuracy),
                     "test_mean": float(mean),

@@ -1,0 +1,61 @@
+"""Pixels or patches: test accuracy of one backbone at every patch size, and of a CNN with as many parameters, for each
+size of the training set and one budget of images seen; against patch size, against the floating-point operations of
+training, and against measured seconds of one core. Small points are single seeds (how many stands in the table), lines
+join their means; a ring marks the patch size that validation accuracy chooses, and squares are the CNN.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pixelpatch.figures import style
+from pixelpatch.tables import read_table
+
+
+@style.styled
+def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
+    """Every row of `patch_sweep.csv` in `tables`, its seeds from `runs.csv`; `data` is not used."""
+    sweep, runs = read_table(tables, "patch_sweep"), read_table(tables, "runs")
+    if sweep.empty:
+        return style.empty("No patch sizes were compared")
+    places = {name: place for place, name in enumerate(dict.fromkeys(_names(sweep.sort_values("patch")[::-1])))}
+    sweep = sweep.assign(place=[places[name] for name in _names(sweep)])
+    figure = Figure(figsize=(style.PAGE, 2.9), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
+    for axis, x in zip(axes, ("place", "tera_flops", "seconds"), strict=True):
+        for place, (images, rows) in enumerate(sweep.groupby("train_images")):
+            _line(axis, x, rows, runs, style.COLOURS[place], f"{images:,} training images")
+    axes[0].set_xticks(range(len(places)), list(places))
+    axes[0].set_xlabel("patch (pixels along a side)")
+    axes[0].set_ylabel("test accuracy (%)")
+    axes[1].set_xlabel("operations of training (10¹²)")
+    axes[2].set_xlabel("seconds of one core")
+    for axis in axes[1:]:
+        axis.set_xscale("log")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+def _line(axis: Axes, x: str, rows: pd.DataFrame, runs: pd.DataFrame, colour: str, label: str) -> None:
+    accuracy = runs[runs["metric"] == "test/accuracy"]
+    patched = rows.dropna(subset="patch")
+    axis.plot(patched[x], patched["test_mean"], "-", color=colour, label=label)
+    for row in rows.to_dict("records"):
+        marker = "s" if np.isnan(row["patch"]) else "o"
+        seeds = accuracy.loc[accuracy["experiment"] == row["experiment"], "value"]
+        axis.plot([row[x]] * len(seeds), seeds, marker, color=colour, ms=2.2, mew=0, alpha=0.6)
+        axis.plot([row[x]], [row["test_mean"]], marker, color=colour, ms=4)
+        if row["best"]:
+            axis.plot([row[x]], [row["test_mean"]], "o", ms=8, mfc="none", color=colour)
+        if x != "place":
+            text = "CNN" if np.isnan(row["patch"]) else f"{row['patch']:g}"
+            axis.annotate(text, (row[x], row["test_mean"]), (3, -7), textcoords="offset points", size=6, color=colour)
+
+
+def _names(sweep: pd.DataFrame) -> list[str]:
+    return ["CNN" if np.isnan(patch) else f"{patch:g}" for patch in sweep["patch"]]
