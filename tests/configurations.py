@@ -16,7 +16,11 @@ ROOT = Path(__file__).parents[1]
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 # Through JSON, as Snakemake hands it on: YAML's anchors are copies then, and a change of one is a change of one.
 CONFIG = json.loads(json.dumps(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))))
-CHECKS = {"vit16_tiny_bfloat16": "vit16_tiny", "seq2seq_2x2_bfloat16": "seq2seq_2x2"}  # of numerics, of these systems
+CHECKS = {  # of numerics, of these systems
+    f"{system}_{numerics}": system
+    for numerics in ("bfloat16", "two_threads")
+    for system in ("vit16_tiny", "seq2seq_2x2")
+}
 Path_ = tuple[str | int, ...]
 DELETE = object()
 

@@ -54,7 +54,7 @@ def record(experiment: str, seed: int, **changes: Any) -> dict:
 def study_of(*runs: tuple[str, int], narrowed: tuple[str, ...] = (), spec: dict = SPEC) -> dict:
     """The study that selects these runs of `one` and `two`."""
     return {
-        "experiments": {name: {"spec": spec, "narrowed": name in narrowed} for name in ("one", "two")},
+        "experiments": {name: {"spec": spec, "narrowed": name in narrowed, "resources": {}} for name in ("one", "two")},
         "runs": [{"experiment": name, "seed": seed, "record": f"runs/{name}/seed{seed}.json"} for name, seed in runs],
     }
 
@@ -322,3 +322,12 @@ def test_runs_of_one_experiment_share_their_labels_and_the_model_s_size(tmp_path
     first, second = "runs/one/seed1.json and runs/one/seed0.json", f"differ in {share}, though their spec is the same"
     assert str(error.value).startswith(f"{first} {second}")
     assert "\n" not in str(error.value)
+
+
+def test_an_experiment_of_so_many_threads_has_records_of_as_many(tmp_path: Path) -> None:
+    study = study_of(("one", 0))
+    write(tmp_path, study, provenance={"device": "cpu (x86_64)", "threads": 1})
+    assert len(collect(study, tmp_path).runs)
+    study["experiments"]["one"]["resources"] = {"threads": 2}
+    with pytest.raises(UserError, match=r"one/seed0.json ran in 1 CPU threads, not 2; delete it and run again"):
+        collect(study, tmp_path)

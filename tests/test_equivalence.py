@@ -125,6 +125,18 @@ def test_identical_outcomes_are_equivalent() -> None:
     assert (row.experiment, row.reference, row.metric, row.margin) == ("fast", "plain", "test/accuracy", 1)
     assert (row.verdict, row.note, row.difference, row.n, row.n_reference) == ("equivalent", "", 0, 5, 5)
     assert row.p_tost < ALPHA
+    assert (row.n_same, row.same_seed_std) == (5, 0)
+
+
+def test_what_runs_of_one_seed_share_is_told_from_what_seeds_do() -> None:
+    rounding = [0.1, 0.0, -0.1, 0.3, 0.0]
+    row = the_row({"fast": [a + b for a, b in zip(CLOSE, rounding, strict=True)], "plain": CLOSE})
+    assert row.n_same == 2
+    assert row.same_seed_std == pytest.approx(np.std(rounding, ddof=1) / np.sqrt(2))
+    rng = np.random.default_rng(0)
+    a, b = (list(rng.normal(93, 0.5, 4000)) for _ in range(2))  # other rounding as good as another seed
+    assert the_row({"fast": a, "plain": b}).same_seed_std == pytest.approx(0.5, rel=0.05)
+    assert the_row({"fast": CLOSE, "plain": CLOSE[:1]}).n_same == 1
 
 
 @pytest.mark.parametrize("sign", [-1, 1])

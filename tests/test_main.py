@@ -95,7 +95,7 @@ def write_study(path: Path, **specs: Any) -> Path:
         for name in specs
         for seed in (0, 1)
     ]
-    experiments = {name: {"spec": spec} for name, spec in specs.items()}
+    experiments = {name: {"spec": spec, "resources": {}} for name, spec in specs.items()}
     path.write_text(json.dumps({"preset": "small", "analysis": {}, "experiments": experiments, "runs": runs}))
     return path
 

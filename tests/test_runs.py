@@ -423,5 +423,5 @@ def test_a_record_of_anything_else_is_not_taken_for_the_run_s(
     monkeypatch.setattr(Run, "_train", lambda self, *_, **__: trained.append(self))
     _, let_go = held(record, makes=False)
     threading.Timer(0.3, let_go).start()
-    assert run.complete({}, How(device="cpu", threads=1, stop=Stop()), wait=True)
+    assert run.complete({}, How(device="cpu", stop=Stop()), wait=True)
     assert trained == [run]

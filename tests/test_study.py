@@ -208,8 +208,10 @@ def test_a_check_is_the_same_spec_in_other_numerics_and_no_system() -> None:
     assert list(systems(made)) == list(systems(CONFIG))
     for name, of in CHECKS.items():
         spec = copy.deepcopy(CONFIG["experiments"][of]["spec"])
-        spec["training"]["precision"] = "bfloat16"
+        if name.endswith("bfloat16"):
+            spec["training"]["precision"] = "bfloat16"
         assert made["experiments"][name]["spec"] == spec
+        assert made["experiments"][name]["resources"].get("threads") == (2 if name.endswith("two_threads") else None)
         assert made["experiments"][name]["equivalent_to"] == CONFIG["experiments"][name]["equivalent_to"]
         assert made["experiments"][name]["equivalent_to"]["experiment"] == of
         assert made["experiments"][name]["claims"] == {}
@@ -249,7 +251,7 @@ def test_a_preset_in_which_nothing_runs_is_refused() -> None:
         (
             "equivalent_to.experiment",
             "blog_cnn",
-            ".spec differs from that of equivalent_to.experiment, blog_cnn, in data.resize, data.standardise, eval",
+            ".equivalent_to names blog_cnn, from which it differs in spec.data.resize, spec.data.standardise, ",
         ),
         ("equivalent_to.metric", "test/acuracy", ".equivalent_to.metric is 'test/acuracy', no metric of vit16_tiny"),
         ("equivalent_to.metric", "validation/accuracy", ".equivalent_to.metric is 'validation/accuracy', no metric"),
@@ -258,9 +260,18 @@ def test_a_preset_in_which_nothing_runs_is_refused() -> None:
         ("equivalent_to.margin", "1", ".equivalent_to.margin is '1'; it must be a number; YAML reads this as text"),
         ("equivalent_to.margin", DELETE, ".equivalent_to.margin is missing; "),
         ("equivalent_to.margins", 1, ".equivalent_to.margins is not a known key; did you mean margin?"),
-        ("spec", {}, ".spec differs from that of equivalent_to.experiment, vit16_tiny, in nothing; it must differ in"),
-        ("spec.training.precision", "float32", "vit16_tiny, in nothing; it must differ in training.precision and noth"),
-        ("spec.training.epochs", 9, "vit16_tiny, in training.epochs, training.precision; it must differ in training.p"),
+        (
+            "spec",
+            {},
+            ".equivalent_to names vit16_tiny, from which it differs in nothing; it must differ in spec.training.prec",
+        ),
+        ("spec.training.precision", "float32", "vit16_tiny, from which it differs in nothing; it must differ in"),
+        ("resources", {"threads": 2}, "differs in spec.training.precision, resources.threads; it must differ in spec."),
+        (
+            "spec.training.epochs",
+            9,
+            "differs in spec.training.epochs, spec.training.precision; it must differ in spec.tra",
+        ),
         (
             "claims",
             {"it": {"text": "…", "metric": "test/accuracy", "documented": "93"}},

@@ -13,7 +13,7 @@ from pixelpatch.runs import How, Run
 from pixelpatch.stopping import Stop
 from pixelpatch.verify import Outcome, compare, verify
 
-HOW = How(device="cpu", threads=1, stop=Stop())
+HOW = How(device="cpu", stop=Stop())
 
 
 def published(folder: Path, digits: dict[str, Tensor], seeds: int) -> dict[str, Any]:

@@ -87,7 +87,6 @@ def train(options: argparse.Namespace) -> None:
     single = options.study is None
     how = How(
         device=_device(options.device),
-        threads=options.threads,
         stop=Stop().listen(),
         tracking=mode(options.tracking),
         preset=options.preset if single else read_study(options.study)["preset"],
@@ -235,7 +234,7 @@ def verify(options: argparse.Namespace) -> None:
     from pixelpatch.runs import How
     from pixelpatch.verify import verify as compare
 
-    how = How(device=_device(options.device), threads=1, stop=Stop().listen())
+    how = How(device=_device(options.device), stop=Stop().listen())
     study = read_study(options.study)
     strays = []
     for outcome in compare(study, options.study.parent, load_mnist(options.data), how, minutes=options.minutes):
@@ -293,7 +292,9 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--record", type=Path, help="the record to write")
     command.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
     command.add_argument(
-        "--threads", type=partial(_whole, least=1), default=1, help="CPU threads; bits repeat at the same count"
+        "--threads",
+        type=partial(_whole, least=1),
+        help="CPU threads, as the study has it or 1 by default; bits repeat at the same number",
     )
     command.add_argument("--device", help="cpu or cuda; the GPU if there is one, by default")
     command.add_argument("--preset", default="", help="of a single run: the preset's name, for Weights & Biases")
@@ -348,7 +349,7 @@ def _runs(options: argparse.Namespace) -> list["Run"]:
                 f"--record is {options.record}; a run's own files end so, choose a name such as seed0.json."
             )
         spec = _json(options.spec, "--spec")
-        return [Run(experiment=options.experiment, seed=options.seed, spec=spec, record=options.record)]
+        return [Run(options.experiment, options.seed, spec, options.record, options.threads or 1)]
     if given:
         raise UserError(
             f"--{given[0]} is for a single run, without a study.json; choose from a study with --only and --seeds."
@@ -370,6 +371,7 @@ def _runs(options: argparse.Namespace) -> list["Run"]:
             seed=run["seed"],
             spec=study["experiments"][run["experiment"]]["spec"],
             record=options.study.parent / run["record"],
+            threads=options.threads or study["experiments"][run["experiment"]]["resources"].get("threads", 1),
         )
         for run in study["runs"]
         if run["experiment"] in names and run["seed"] in chosen

@@ -30,7 +30,6 @@ class How:
     """
 
     device: str
-    threads: int
     stop: Stop
     tracking: str = "disabled"
     preset: str = ""
@@ -44,6 +43,7 @@ class Run:
     seed: int
     spec: Any
     record: Path
+    threads: int = 1  # of the CPU
 
     @property
     def name(self) -> str:
@@ -115,8 +115,8 @@ class Run:
 
     def _train(self, mnist: dict[str, Tensor], how: How) -> None:
         with held_back():  # a signal would end the compiler or git, and the run go on without what they give
-            origin = provenance(device=device_name(how.device), threads=how.threads)  # of the code as it is loaded
-        where = {"device": how.device, "threads": how.threads, "name": self.name}
+            origin = provenance(device=device_name(how.device), threads=self.threads)  # of the code as it is loaded
+        where = {"device": how.device, "threads": self.threads, "name": self.name}
         run = {"experiment": self.experiment, "seed": self.seed, "spec": self.spec}
         tracker = Tracker.start(
             how.tracking,

@@ -381,12 +381,15 @@ def _equivalence_problems(block: Json, known: Json, metrics: dict[str, list[str]
         return
     if metric not in metrics[other]:
         yield f"equivalent_to.metric is {metric!r}, no metric of {other}{instead(metric, metrics[other])}"
-    full = {"training": {"precision": "float32"}}
-    differences = sorted(differing(*(merge(full, each["spec"]) for each in (block, known[other]))))
-    if differences != ["training.precision"]:
+    plain = {"spec": {"training": {"precision": "float32"}}, "resources": {"threads": 1}}
+    ours, theirs = (merge(plain, each) for each in (block, known[other]))
+    differences = sorted(differing({"spec": ours["spec"]}, {"spec": theirs["spec"]}))
+    if ours["resources"]["threads"] != theirs["resources"]["threads"]:
+        differences.append("resources.threads")
+    if differences not in (["spec.training.precision"], ["resources.threads"]):
         yield (
-            f"spec differs from that of equivalent_to.experiment, {other}, in {', '.join(differences) or 'nothing'}; "
-            "it must differ in training.precision and nothing else."
+            f"equivalent_to names {other}, from which it differs in {', '.join(differences) or 'nothing'}; it must "
+            "differ in spec.training.precision or in resources.threads, and in nothing else."
         )
 
 

@@ -46,7 +46,13 @@ def verify(
             yield Outcome(system, None, f"left out: {took:.1f} minutes")
             continue
         with tempfile.TemporaryDirectory() as place:
-            again = Run(system, records[0]["seed"], records[0]["spec"], Path(place) / "seed.json")
+            again = Run(
+                system,
+                records[0]["seed"],
+                records[0]["spec"],
+                Path(place) / "seed.json",
+                records[0]["provenance"]["threads"],
+            )
             again.complete(mnist, how, wait=True)
             yield compare(system, records, read_record(again.record), alpha=study["analysis"]["alpha"])
 

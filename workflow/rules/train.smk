@@ -12,7 +12,7 @@ rule train:
     priority: lambda wildcards: minutes(wildcards.experiment)  # long runs first
     conda:
         "../envs/pixelpatch.yaml"
-    threads: 1
+    threads: lambda wildcards: EXPERIMENTS[wildcards.experiment]["resources"].get("threads", 1)
     resources:
         gpu=1 if ON_GPU else 0,
         # A job that failed for want of either gets more of both; what it had done is not lost.

@@ -115,6 +115,11 @@ def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
         keys = ", ".join(differences)
         yield f"{name} is of another spec than the study's (they differ in {keys}); delete it and run again."
         return
+    wanted, provenance = experiments[run["experiment"]]["resources"].get("threads"), record["provenance"]
+    ran_in = provenance.get("threads", wanted) if provenance.get("device", "").startswith("cpu") else wanted
+    if wanted and ran_in != wanted:
+        yield f"{name} ran in {ran_in} CPU threads, not {wanted}; delete it and run again."
+        return
     curves = {metric: curve if isinstance(curve, list) else [None] for metric, curve in record["curve"].items()}
     values = [*_numbers(record), *((metric, value) for metric, curve in curves.items() for value in curve)]
     if failed := dict.fromkeys(metric for metric, value in values if not _finite(value)):

@@ -1,11 +1,16 @@
 """Do faster numerics come out the same? Every experiment with `equivalent_to`, against the one that it names.
 
-The two train the same spec but for `training.precision`. That no difference was found would say little, so the test is
-turned round: the null hypothesis is that the means of the final metric are `margin` or more apart, and two one-sided
-Welch tests at level α each (TOST; Schuirmann 1987; Lakens 2017) have to reject it on both sides. `p_tost` is the larger
-of their p-values; `interval_low..interval_high` is Welch's interval of the difference at 1 − 2α, which lies within the
-margin exactly where p_tost < α. The margin stands in the configuration, stated before anything ran. Runs of one seed
-start from the same weights and see the same data, which the test makes no use of: that can only make it stricter.
+The two train the same spec but for `training.precision`, or the same one in another number of CPU threads. That no
+difference was found would say little, so the test is turned round: the null hypothesis is that the means of the final
+metric are `margin` or more apart, and two one-sided Welch tests at level α each (TOST; Schuirmann 1987; Lakens 2017)
+have to reject it on both sides. `p_tost` is the larger of their p-values; `interval_low..interval_high` is Welch's
+interval of the difference at 1 − 2α, which lies within the margin exactly where p_tost < α. The margin stands in the
+configuration, stated before anything ran. Runs of one seed start from the same weights and see the same data, which the
+test makes no use of: that can only make it stricter.
+
+What they share shows in `same_seed_std`, the standard deviation of the differences of runs of one seed, over √2: as
+large as the spread of seeds where other rounding is as good as another seed, and 0 where the runs are the same.
+`n_same` counts the seeds whose metric is the same to the last bit.
 
 `equivalent`: p_tost < α. `not equivalent`: the whole interval lies outside the margin. Else `undecided`. `not tested`
 where either experiment has no run, fewer seeds than `analysis.minimum_seeds` or a reduced budget: what there is of
@@ -31,6 +36,8 @@ COLUMNS = [
     "interval_low",
     "interval_high",
     "p_tost",
+    "n_same",
+    "same_seed_std",
     "verdict",
     "note",
 ]
@@ -41,7 +48,7 @@ def equivalences(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
 
     `runs` is the long table of `collect`; `difference` is the experiment's mean minus its reference's.
     """
-    samples = {key: group.to_numpy(dtype=float) for key, group in runs.groupby(["experiment", "metric"])["value"]}
+    samples = {key: group.set_index("seed")["value"] for key, group in runs.groupby(["experiment", "metric"])}
     ran = set(runs["experiment"])
     rows = [
         _row(study, name, samples)
@@ -51,11 +58,13 @@ def equivalences(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _row(study: dict, name: str, samples: dict[tuple[str, str], np.ndarray]) -> dict:
+def _row(study: dict, name: str, samples: dict[tuple[str, str], pd.Series]) -> dict:
     reference, metric, margin = (
         study["experiments"][name]["equivalent_to"][key] for key in ("experiment", "metric", "margin")
     )
-    ours, theirs = (samples.get((each, metric), np.array([])) for each in (name, reference))
+    by_seed = [samples.get((each, metric), pd.Series(dtype=float)) for each in (name, reference)]
+    ours, theirs = (values.to_numpy(dtype=float) for values in by_seed)
+    differences = (by_seed[0] - by_seed[1]).dropna().to_numpy(dtype=float)
     alpha = study["analysis"]["alpha"]
     result = welch(ours, theirs, 1 - 2 * alpha)
     row = {
@@ -68,6 +77,8 @@ def _row(study: dict, name: str, samples: dict[tuple[str, str], np.ndarray]) -> 
         "mean": float(mean_and_spread(ours)[0]),
         "mean_reference": float(mean_and_spread(theirs)[0]),
         "difference": result.difference,
+        "n_same": int((differences == 0).sum()),
+        "same_seed_std": float(mean_and_spread(differences)[1]) / np.sqrt(2),
     }
     if reason := _untested(study, {name: len(ours), reference: len(theirs)}):
         return row | {"verdict": "not tested", "note": reason}
