@@ -29,11 +29,11 @@ import yaml
 from numpy.random import Generator
 from tabulate import tabulate
 
-from pixelpatch.__main__ import TABLES
 from pixelpatch.checks import split_sizes
 from pixelpatch.files import canonical_json, write_atomically
 from pixelpatch.record import FORMAT, seal_record
 from pixelpatch.source import source_digest
+from pixelpatch.tables import NAMES
 
 ROOT = Path(__file__).parents[1]
 WORKFLOW = ("Snakefile", "config.yaml", "profiles", "slurm", "workflow")
@@ -166,7 +166,7 @@ def steps(folder: Path, overlay: Path, job: str) -> Iterator[tuple[str, list[str
     yield "write study.json", _study(folder, overlay)
     yield "plan, all recorded", plan
     yield "collect", ["pixelpatch", "collect", *place]
-    for table in TABLES:
+    for table in NAMES:
         yield f"table {table}", ["pixelpatch", "tables", table, *place]
     for figure in FIGURES:
         output = ["--data", str(folder / "data/mnist"), "--output", str(results / f"figures/{figure}.pdf")]

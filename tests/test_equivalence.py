@@ -18,7 +18,8 @@ from pixelpatch.analysis.comparisons import compare
 from pixelpatch.analysis.equivalence import COLUMNS, equivalences
 from pixelpatch.analysis.statistics import equivalence_p_value, welch
 from pixelpatch.figures import style
-from pixelpatch.tables import equivalence_view, read_table, summary
+from pixelpatch.tables import equivalence, read_table
+from pixelpatch.tables.accuracy import summary
 
 ALPHA = 0.05
 CLOSE = [92.9, 93.1, 93.4, 92.7, 93.0]
@@ -235,8 +236,9 @@ def test_a_study_without_such_checks_has_a_table_that_says_so(folder: Callable[[
 
 
 def test_what_is_not_tested_reads_without_holes_or_nan() -> None:
-    table = equivalences(study_of("fast"), runs_of({"fast": CLOSE[:1], "plain": CLOSE}))
-    shown = equivalence_view(table).iloc[0].to_dict()
+    study = study_of("fast")
+    table = equivalences(study, runs_of({"fast": CLOSE[:1], "plain": CLOSE}))
+    shown = equivalence.view(table, study).iloc[0].to_dict()
     assert (shown["n"], shown["Mean"], shown["Difference"], shown["Verdict"]) == (
         "1, 5",
         "92.90",

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from scipy import stats
 from sklearn.metrics import confusion_matrix
 
-from pixelpatch import data
+from pixelpatch import data, figures
 from pixelpatch.errors import UserError
 from pixelpatch.figures import FIGURES, caption, confusion, save, style
 
@@ -240,6 +240,12 @@ def test_only_the_figure_of_images_waits_for_pytorch() -> None:
     script = "import importlib, sys; [importlib.import_module(f'pixelpatch.figures.{name}') for name in sys.argv[1:]]"
     script += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script, *names], check=False).returncode == 0
+
+
+def test_the_figures_are_the_files_with_a_draw_function() -> None:
+    """Which is how the workflow finds them."""
+    files = Path(figures.__file__).parent.glob("*.py")
+    assert {file.stem for file in files if "\ndef draw(" in file.read_text(encoding="utf-8")} == set(FIGURES)
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from pixelpatch.analysis.identification import IDENTIFICATION, PREDICTIONS, identify
 from pixelpatch.analysis.statistics import predictive_log_density
-from pixelpatch.tables import identification_view, predictions_view
+from pixelpatch.tables import identification, predictions
 
 RATES, WIDTHS, EPOCHS = (0.01, 0.1), (8, 16), 3
 ALPHA = 0.05
@@ -109,17 +109,17 @@ def test_too_few_seeds_identify_nothing_and_no_runs_have_no_row() -> None:
     explained, predicted = identify(made, *tables_of(made, seeds=0))
     assert (list(explained), list(predicted)) == (IDENTIFICATION, PREDICTIONS)
     assert explained.empty
-    assert identification_view(explained).empty
-    assert predictions_view(predicted).empty
+    assert identification.view(explained, made).empty
+    assert predictions.view(predicted, made).empty
 
 
 def test_readers_see_the_best_cell_first() -> None:
     made = study_of(documented_at(0.1, 3, 95))
     explained, predicted = identify(made, *tables_of(made, seeds=6))
-    shown = identification_view(explained).iloc[0]
+    shown = identification.view(explained, made).iloc[0]
     assert shown["Settings"] == "learning rate 0.1, 3 epochs"
     assert shown[""] == "identified"
-    assert predictions_view(predicted)["Settings"][0] == "learning rate 0.1, 3 epochs, width 8"
+    assert predictions.view(predicted, made)["Settings"][0] == "learning rate 0.1, 3 epochs, width 8"
 
 
 @pytest.mark.parametrize(

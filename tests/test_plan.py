@@ -7,7 +7,7 @@ import pytest
 from configurations import study
 
 from pixelpatch.analysis.plan import COLUMNS, plan
-from pixelpatch.tables import plan_view
+from pixelpatch.tables.plan import view
 
 
 def runs_of(seconds: dict[str, list[float]]) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def test_costs_add_up_and_the_cheapest_comes_first() -> None:
     assert family["core_hours_to_do"] == pytest.approx(46 * 1.5 / 60)
     pit = table.loc["pit"]
     assert (pit["to_do"], pit["measured"], pit["core_hours_to_do"]) == (10, False, 240)
-    shown = plan_view(table.reset_index()).set_index("Experiment")
+    shown = view(table.reset_index(), made).set_index("Experiment")
     assert shown.loc["pit", "Minutes per run"] == "at most 1,440"
     assert shown.loc["blog_budget", "Minutes per run"] == "1.5"
     assert shown.loc["all", "Runs recorded"] == "14"

@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from pixelpatch.__main__ import TABLES, main
+from pixelpatch.__main__ import main
 from pixelpatch.files import readable_json
 from pixelpatch.record import read_record
 from pixelpatch.source import source_digest
 from pixelpatch.study import resolve
+from pixelpatch.tables import NAMES
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "results/full"
@@ -29,7 +30,7 @@ def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "study.json").write_text(readable_json(resolve(config, schema)), encoding="utf-8")
     place = ["--study", str(folder / "study.json"), "--tables", str(folder / "tables")]
     assert main(["collect", *place]) == 0
-    for table in TABLES:
+    for table in NAMES:
         assert main(["tables", table, *place]) == 0
     return folder / "tables"
 

@@ -2,6 +2,9 @@
 
 import math
 import re
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -10,29 +13,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixelpatch import tables
 from pixelpatch.errors import UserError
-from pixelpatch.tables import (
-    accuracy_view,
-    claims_view,
-    comparisons_view,
-    interval,
-    latex,
-    mean_sd,
-    number,
-    p_value,
-    read_table,
-    summary,
-    terminal_claims,
-    verdict,
-    write_table,
-)
+from pixelpatch.formatting import interval, latex, mean_sd, number, p_value, verdict
+from pixelpatch.tables import NAMES, accuracy, comparisons, read_table, write_table
+from pixelpatch.tables.accuracy import summary
+from pixelpatch.tables.claims import terminal_claims
+from pixelpatch.tables.claims import view as claims_view
 
 NAN = math.nan
+STUDY = {"analysis": {"alpha": 0.1}}
 CLAIM = {
     "system": "blog_vit", "claim": "test-accuracy", "text": "90 % right", "kind": "number", "metric": "test/accuracy",
     "documented": "90.380", "replicated_mean": 89.8312, "replicated_std": 0.7216, "n_seeds": 10, "interval_low": 88.12,
     "interval_high": 91.54, "p_value": 0.4, "p_holm": 0.8, "effect_size": NAN, "verdict": "reproduced", "note": "",
 }  # fmt: skip
+
+
+def test_the_tables_are_the_files_with_a_make_function() -> None:
+    """Which is how the workflow finds them."""
+    files = Path(tables.__file__).parent.glob("*.py")
+    assert {file.stem for file in files if "\ndef make(" in file.read_text(encoding="utf-8")} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_table_says_in_whole_sentences_what_a_reader_learns(name: str) -> None:
+    table = import_module(f"pixelpatch.tables.{name}")
+    for text in (table.__doc__.rstrip(), table.CAPTION, getattr(table, "EMPTY", table.CAPTION)):
+        assert text.endswith(".")
+        assert "\n\n" not in text
+
+
+@pytest.mark.parametrize(("module", "library"), [("__main__", "pandas"), ("tables.claims", "scipy")])
+def test_training_needs_no_pandas_and_showing_verdicts_no_scipy(module: str, library: str) -> None:
+    script = f"import sys, pixelpatch.{module}; sys.exit('{library}' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def claims(*changes: dict) -> pd.DataFrame:
@@ -110,7 +125,7 @@ def test_intervals_and_p_values_at_their_edges() -> None:
 def test_the_csv_reads_back_to_the_same_bits_and_the_same_printed_text(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random(500) * 10.0 ** np.arange(-250, 250)
     frame = pd.DataFrame({"documented": [*["95.10", "93", NAN] * 166, "1e3", "+7"], "value": values, "hole": NAN})
-    write_table(frame, tmp_path / "deep" / "numbers", caption="Numbers")
+    write_table(frame, tmp_path / "deep" / "numbers", caption="Numbers", view=frame.map(number))
     back = read_table(tmp_path / "deep", "numbers")
     assert (back["value"].to_numpy() == values).all()
     assert back["documented"].fillna("-").tolist() == frame["documented"].fillna("-").tolist()
@@ -149,7 +164,7 @@ def test_what_claims_view_shows_of_every_kind_of_claim() -> None:
         {"kind": "better", "documented": "7.17", "verdict": "lower", "p_holm": 0.0001},
         {"kind": "self-check", "documented": "1", "replicated_mean": NAN, "n_seeds": 0, "verdict": "contradicted"},
     )  # fmt: skip
-    view = claims_view(table, alpha=0.1)
+    view = claims_view(table, STUDY)
     assert list(view) == [
         "System", "Claim", "Documented", "Replicated (mean ± sd)", "n", "90 % interval", "p (Holm)", "Verdict", "Why",
     ]  # fmt: skip
@@ -180,14 +195,15 @@ def test_comparisons_view_shows_one_precision_a_row_and_names_reduced_budgets(tm
         "metric": "test/accuracy", "system_a": "pit", "system_b": "blog_cnn", "n_a": 3, "n_b": 5, "mean_a": 89.8,
         "mean_b": 97.857, "difference": -8.057, "interval_low": -9.4, "interval_high": -6.7, "t": -12.0,
         "p_welch": 0.0004, "p_permutation": 0.1, "p_holm": 0.05, "effect_size": -math.inf, "superiority": 0.0,
+        "seeds_to_tell": 2.0,
     }  # fmt: skip
     pd.DataFrame([row | {"narrowed": "pit"}, row | {"narrowed": "", "interval_low": NAN}]).to_csv(
         tmp_path / "comparisons.csv", index=False
     )
-    view = comparisons_view(read_table(tmp_path, "comparisons"))
+    view = comparisons.view(read_table(tmp_path, "comparisons"), STUDY)
     assert view.iloc[0].tolist() == [
         "test/accuracy", "pit", "blog_cnn", "3, 5", "89.80", "97.86", "−8.06", "[−9.40, −6.70]", "<0.001", "0.100",
-        "0.050", "−∞", "0.00", "pit",
+        "0.050", "−∞", "0.00", "2", "pit",
     ]  # fmt: skip
     assert view.iloc[1].tolist()[4:8] == ["89.80", "97.86", "−8.06", ""]
     assert view.iloc[1]["Reduced budget"] == ""
@@ -222,7 +238,7 @@ def test_summary_is_what_numpy_says_in_the_studys_order() -> None:
     assert (b["test_mean"], b["test_std"]) == pytest.approx((np.mean(accuracies), np.std(accuracies, ddof=1)))
     assert (b["n_seeds"], b["test_min"], b["test_max"], b["parameters"], b["seconds"]) == (3, 97.1, 98.2, 7.0, 3.0)
     assert (b["budget"], a["budget"]) == ("", "1 of 9 epochs")
-    view = accuracy_view(table)
+    view = accuracy.view(table, study)
     assert view.iloc[0].tolist() == [
         "B", "3", "97.67 ± 0.55", "97.10–98.20", "2.0 ± 1.0", "7", "3", "20", "",
     ]  # fmt: skip
@@ -242,7 +258,8 @@ def test_latex_leaves_no_character_that_is_a_command(text: str) -> None:
 
 def test_the_latex_table_has_a_caption_a_label_rules_and_whole_rows(tmp_path: Path) -> None:
     nasty = {"text": "50 % of $5 & a_b #1 {x} ~ ^ \\ \n<start>", "system": "a_b", "note": "[1] first"}
-    write_table(claims(nasty), tmp_path / "claims", caption="A & B: 95 %", columns=claims_view)
+    table = claims(nasty)
+    write_table(table, tmp_path / "claims", caption="A & B: 95 %", view=claims_view(table, STUDY))
     source = (tmp_path / "claims.tex").read_text()
     assert r"\caption{A \& B: 95 \%}" in source
     assert r"\label{tab:claims}" in source
@@ -256,7 +273,8 @@ def test_the_latex_table_has_a_caption_a_label_rules_and_whole_rows(tmp_path: Pa
 
 
 def test_a_long_latex_table_breaks_over_pages(tmp_path: Path) -> None:
-    write_table(claims(*[{}] * 26), tmp_path / "claims", caption="Many", columns=claims_view)
+    table = claims(*[{}] * 26)
+    write_table(table, tmp_path / "claims", caption="Many", view=claims_view(table, STUDY))
     source = (tmp_path / "claims.tex").read_text()
     assert r"\begin{longtable}" in source
     assert r"\begin{table}" not in source
@@ -266,7 +284,8 @@ def test_a_long_latex_table_breaks_over_pages(tmp_path: Path) -> None:
 
 def test_markdown_keeps_its_columns_and_shows_nothing_for_what_is_missing(tmp_path: Path) -> None:
     odd = {"text": "a | b\nc <start>", "p_holm": 0.0002, "replicated_mean": NAN, "interval_low": NAN, "documented": NAN}
-    write_table(claims(odd, {}), tmp_path / "claims", caption="All claims", columns=claims_view)
+    table = claims(odd, {})
+    write_table(table, tmp_path / "claims", caption="All claims", view=claims_view(table, STUDY))
     lines = (tmp_path / "claims.md").read_text().splitlines()
     assert lines[:2] == ["All claims", ""]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
@@ -277,18 +296,19 @@ def test_markdown_keeps_its_columns_and_shows_nothing_for_what_is_missing(tmp_pa
 
 def test_numbers_stand_right_and_words_left(tmp_path: Path) -> None:
     frame = pd.DataFrame({"n": [1, 20], "who": ["cnn", "vit"], "budget": ["1 of 25 epochs; 64 images", ""]})
-    write_table(frame, tmp_path / "t", caption="T")
+    write_table(frame, tmp_path / "t", caption="T", view=frame.map(number))
     ruler = (tmp_path / "t.md").read_text().splitlines()[3]
     assert [cell.endswith(":") for cell in ruler.split("|")[1:-1]] == [True, False, False]
     assert r"\begin{tabular}{rll}" in (tmp_path / "t.tex").read_text()
 
 
 def test_an_empty_table_is_still_a_table(tmp_path: Path) -> None:
-    write_table(claims({}).iloc[:0], tmp_path / "claims", caption="None yet", columns=claims_view)
+    table = claims({}).iloc[:0]
+    write_table(table, tmp_path / "claims", caption="None yet", view=claims_view(table, STUDY))
     assert read_table(tmp_path, "claims").empty
     assert "| System" in (tmp_path / "claims.md").read_text()
     assert r"\toprule" in (tmp_path / "claims.tex").read_text()
-    assert terminal_claims(claims({}).iloc[:0]) == "No claims."
+    assert terminal_claims(table) == "No claims."
 
 
 @pytest.mark.parametrize("width", [80, 110])

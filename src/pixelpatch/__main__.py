@@ -16,24 +16,11 @@ from pixelpatch.errors import UserError
 from pixelpatch.files import read_text, readable_json, write_atomically
 from pixelpatch.stopping import Stop, Stopped
 from pixelpatch.study import read_study, resolve
+from pixelpatch.tables import NAMES, make_table, read_table
 from pixelpatch.tracking import log_analysis, mode
 
 if TYPE_CHECKING:
     from pixelpatch.runs import Run
-
-TABLES = (
-    "claims",
-    "comparisons",
-    "accuracy",
-    "equivalence",
-    "oddities",
-    "identification",
-    "predictions",
-    "variance",
-    "places",
-    "verdict_map",
-    "plan",
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,70 +119,8 @@ def collect(options: argparse.Namespace) -> None:
 
 
 def tables(options: argparse.Namespace) -> None:
-    """Judge the claims, compare the systems, sum up accuracies, check other numerics, price the oddities, identify
-    unstated settings and predict from them, take spread apart, add up what has run and what has not: one table each, as
-    CSV, Markdown and LaTeX.
-    """
-    import numpy as np
-
-    from pixelpatch import tables as write
-    from pixelpatch.analysis.claims import judge
-    from pixelpatch.analysis.comparisons import compare
-    from pixelpatch.analysis.equivalence import equivalences
-    from pixelpatch.analysis.identification import identify
-    from pixelpatch.analysis.oddities import price_oddities
-    from pixelpatch.analysis.places import places, verdict_map
-    from pixelpatch.analysis.plan import plan as list_costs
-    from pixelpatch.analysis.variance import spread
-
-    study = read_study(options.study)
-    runs = write.read_table(options.tables, "runs")
-    alpha = study["analysis"]["alpha"]
-    match options.table:
-        case "claims":
-            frame = judge(study, runs, write.read_table(options.tables, "curves"))
-            columns = partial(write.claims_view, alpha=alpha)
-            caption = "What the write-ups document, and what our runs show."
-        case "comparisons":
-            frame = compare(study, runs, np.random.default_rng(study["analysis"]["rng_seed"]))
-            columns = partial(write.comparisons_view, alpha=alpha)
-            caption = "Every pair of systems on the metrics they share."
-        case "equivalence":
-            frame = equivalences(study, runs)
-            columns = partial(write.equivalence_view, alpha=alpha)
-            caption = "Other numerics against float32, the spec the same." if len(frame) else "No other numerics ran."
-        case "oddities":
-            frame = price_oddities(study, runs)
-            columns = partial(write.oddities_view, alpha=alpha)
-            caption = "What each oddity costs: mended minus as documented." if len(frame) else "No oddity was mended."
-        case "identification" | "predictions" as table:
-            explained, predicted = identify(study, runs, write.read_table(options.tables, "curves"))
-            if table == "identification":
-                frame, columns = explained, write.identification_view
-                caption = "How well each cell of a grid explains the documented numbers that identify."
-            else:
-                frame, columns = predicted, partial(write.predictions_view, alpha=alpha)
-                caption = "What each cell predicts of numbers that had no part in the choice."
-        case "variance":
-            correctness = write.read_table(options.tables, "correctness")
-            frame = spread(study, correctness, np.random.default_rng(study["analysis"]["rng_seed"]))
-            columns = write.variance_view
-            caption = "Where the spread of accuracies comes from, in points."
-        case "places":
-            frame, columns = places(study, runs), write.places_view
-            caption = "Where documented scores sit among our seeds."
-        case "verdict_map":
-            frame, columns = verdict_map(study, runs), write.verdict_map_view
-            caption = "Verdicts of single tests by number of seeds and tolerance."
-        case "plan":
-            frame, columns = list_costs(study, runs), write.plan_view
-            caption = "What has run, and what has not yet, cheapest first."
-        case _:
-            frame = write.summary(runs, study)
-            columns = write.accuracy_view
-            caption = "Accuracy, size and cost of every system."
-    caption = f"{caption} Preset {study['preset']}."
-    write.write_table(frame, options.tables / options.table, caption=caption, columns=columns)
+    """Make one table as CSV, Markdown and LaTeX."""
+    make_table(options.table, read_study(options.study), options.tables)
 
 
 def figure(options: argparse.Namespace) -> None:
@@ -222,7 +147,7 @@ def track(options: argparse.Namespace) -> None:
 
 def show(options: argparse.Namespace) -> None:
     """Print the verdict table of a finished study, and where its figures lie."""
-    from pixelpatch.tables import read_table, terminal_claims
+    from pixelpatch.tables.claims import terminal_claims
 
     _print(terminal_claims(read_table(options.results / "tables", "claims")))
     _print(f"\nTables:  {options.results / 'tables'}\nFigures: {options.results / 'figures'}")
@@ -309,7 +234,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--tables", type=Path, required=True, help="folder of the tables to write")
 
     command = verb(tables)
-    command.add_argument("table", choices=TABLES)
+    command.add_argument("table", choices=NAMES)
     command.add_argument("--study", type=Path, required=True)
     command.add_argument("--tables", type=Path, required=True, help="folder of the tables, read and written")
 

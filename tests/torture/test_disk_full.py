@@ -15,12 +15,13 @@ from registry import SOURCE, package, registry
 from test_runs import comparable, small
 
 from pixelpatch import runs
-from pixelpatch.__main__ import TABLES, main
+from pixelpatch.__main__ import main
 from pixelpatch.fetch import FILES, verify
 from pixelpatch.figures import FIGURES
 from pixelpatch.files import canonical_json
 from pixelpatch.record import read_record, write_record
 from pixelpatch.source import source_digest
+from pixelpatch.tables import NAMES
 
 ROOT = Path(__file__).parents[2]
 FULL = "cannot be written: No space left on device"
@@ -178,7 +179,7 @@ def verbs(folder: Path, config: dict[str, Any], mnist: Path) -> dict[str, list[s
     return (
         {"study": ["study", "--config", canonical_json(config), "--schema", schema, "--output", study[1]]}
         | {"collect": ["collect", *study, *tables]}
-        | {f"tables {name}": ["tables", name, *study, *tables] for name in TABLES}
+        | {f"tables {name}": ["tables", name, *study, *tables] for name in NAMES}
         | {f"figure {name}": ["figure", name, *drawn, str(folder / f"figures/{name}.png")] for name in FIGURES}
     )
 

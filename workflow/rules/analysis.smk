@@ -37,7 +37,7 @@ rule collect:
         runtime=30,
     params:
         tables=lambda wildcards, output: Path(output[0]).parent,
-        source=source_digest("analysis", "tables.py"),
+        source=source_digest("analysis"),
     shell:
         "python -m pixelpatch collect --study {input.study:q} --tables {params.tables:q} 2> {log:q}"
 
@@ -57,6 +57,6 @@ rule tables:
         runtime=30,
     params:
         tables=lambda wildcards, output: Path(output[0]).parent,
-        source=source_digest("analysis", "tables.py"),
+        source=source_digest("analysis", "formatting.py", "tables"),
     shell:
         "python -m pixelpatch tables {wildcards.table} --study {input.study:q} --tables {params.tables:q} 2> {log:q}"

@@ -47,23 +47,17 @@ ON_GPU = config["device"] == "cuda"
 BESIDE_MB = 700  # in a job beside the training: two Snakemakes, Weights & Biases' two processes
 CUDA_MEMORY_MB = 4000  # that CUDA's libraries take on the host, generously
 TIDY = ["runs", "curves", "confusion", "correctness"]
-TABLES = [
-    "claims",
-    "comparisons",
-    "accuracy",
-    "equivalence",
-    "oddities",
-    "identification",
-    "predictions",
-    "variance",
-    "places",
-    "verdict_map",
-    "plan",
-]
-# A figure is a file of pixelpatch/figures with a draw function.
-FIGURES = sorted(
-    path.stem for path in Path(package).parent.glob("figures/*.py") if "\ndef draw(" in path.read_text(encoding="utf-8")
-)
+
+
+def modules(folder, function):
+    """The modules in a folder of the package that have such a function."""
+    files = Path(package).parent.glob(f"{folder}/*.py")
+    return sorted(file.stem for file in files if f"\ndef {function}(" in file.read_text(encoding="utf-8"))
+
+
+# A table is a file of pixelpatch/tables with a make function, a figure one of pixelpatch/figures with a draw function.
+TABLES = modules("tables", "make")
+FIGURES = modules("figures", "draw")
 
 
 def training_data(wildcards):

@@ -16,7 +16,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from scipy import stats
 
 from pixelpatch.figures import style
-from pixelpatch.tables import ACCURACY_METRICS, fixed, mean_sd, read_table
+from pixelpatch.formatting import fixed, mean_sd
+from pixelpatch.tables import read_table
+from pixelpatch.tables.accuracy import ACCURACY_METRICS
 
 TICKS = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.99)
 FINER = (10, 5, 2, 1, 0.5, 0.2, 0.1)  # steps of the labels, where fewer than ENOUGH of the above are in sight

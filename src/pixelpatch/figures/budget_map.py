@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from pixelpatch.figures import style
-from pixelpatch.tables import number, read_table
+from pixelpatch.formatting import number
+from pixelpatch.tables import read_table
 from pixelpatch.variants import described, written
 
 LOWEST = -20.0

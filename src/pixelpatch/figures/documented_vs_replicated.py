@@ -20,8 +20,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
 
 from pixelpatch.errors import UserError
 from pixelpatch.figures import style
+from pixelpatch.formatting import cut, mean_sd, number, text, verdict
 from pixelpatch.study import systems
-from pixelpatch.tables import cut, mean_sd, number, read_table, text, verdict
+from pixelpatch.tables import read_table
 
 # Where the columns of text stand, and the axes between them: inches from the left.
 TITLE, CLAIM, AXIS, AXIS_END, PRINTED, OURS, SEEDS, VERDICT = 0.05, 1.4, 2.6, 4.6, 5.18, 6.12, 6.3, 6.4

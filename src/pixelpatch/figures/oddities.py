@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
 from pixelpatch.figures import style
-from pixelpatch.tables import read_table, text
+from pixelpatch.formatting import text
+from pixelpatch.tables import read_table
 
 LINEAR = 1.0  # points: the axis is linear up to here, and logarithmic beyond
 

@@ -1,0 +1,99 @@
+"""The study's tables for people, one module each: `make_table(name, study, tables)` makes one and writes it.
+
+A table's module says in its docstring what a reader learns from it, and has a `CAPTION` (besides, where there may be
+nothing to show, an `EMPTY` one), `make(study, tables)`, which computes it from the tidy tables in the folder `tables`,
+and `view(frame, study)`: the columns that a reader sees, strings only.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pixelpatch.errors import UserError
+from pixelpatch.files import write_atomically
+
+# pandas is imported where it is used: the command line asks for the names alone, and trains where there is none.
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMES = (
+    "claims",
+    "comparisons",
+    "accuracy",
+    "equivalence",
+    "oddities",
+    "identification",
+    "predictions",
+    "variance",
+    "places",
+    "verdict_map",
+    "plan",
+)
+
+# Columns that are text even where all that stands in them looks like a number, or nothing does.
+_TEXT = ("metric", "documented", "note", "predicted")
+
+# What must stand in the columns of the tables that are read again; in those of a claim, numbers can be missing.
+_RUN = {"experiment": "str", "seed": "int64"}
+_METRIC = _RUN | {"narrowed": "bool", "metric": "str"}
+_TIDY = ("runs", "curves", "confusion", "correctness")
+_COLUMNS = {
+    "runs": _METRIC | {"value": "float64"},
+    "curves": _METRIC | {"epoch": "int64", "value": "float64"},
+    "confusion": _RUN | {"label": "int64", "predicted": "str", "count": "int64"},
+    "correctness": _RUN | {"items": "int64", "right": "str"},
+    "claims": dict.fromkeys(("system", "claim", "text", "kind", "metric", "documented", "verdict", "note"), "str")
+    | {"n_seeds": "int64"}
+    | dict.fromkeys(("replicated_mean", "replicated_std", "interval_low", "interval_high"), "float64")
+    | dict.fromkeys(("p_value", "p_holm", "effect_size"), "float64"),
+    "oddities": dict.fromkeys(("system", "experiment", "oddity", "instead", "metric", "finding"), "str")
+    | {"n_seeds": "int64"}
+    | dict.fromkeys(("effect_points", "interval_low", "interval_high", "p_value", "p_holm"), "float64"),
+}
+
+
+def make_table(name: str, study: dict[str, Any], tables: Path) -> None:
+    """Make the table `name` from the tidy tables in the folder `tables`, and write it there.
+
+    Raises UserError where one of those cannot be read, or a file cannot be written.
+    """
+    table = import_module(f"{__name__}.{name}")  # when it is made: scipy, which most of them need, takes a second
+    frame = table.make(study, tables)
+    caption = table.CAPTION if len(frame) else getattr(table, "EMPTY", table.CAPTION)
+    caption = f"{caption} Preset {study['preset']}."
+    write_table(frame, tables / name, caption=caption, view=table.view(frame, study))
+
+
+def write_table(frame: "pd.DataFrame", stem: Path, *, caption: str, view: "pd.DataFrame") -> None:
+    """Write `<stem>.csv` (all of `frame`, floats that read back to the same bits), `<stem>.md` and `<stem>.tex`.
+
+    The last two show `view`, strings only. The LaTeX needs the packages booktabs and, beyond 25 rows, longtable. Each
+    file is written whole or not at all; raises UserError where one cannot be.
+    """
+    from pixelpatch.formatting import latex_table, markdown_table
+
+    stem = Path(stem)
+    write_atomically(stem.with_name(f"{stem.name}.csv"), frame.to_csv(index=False, lineterminator="\n"))
+    write_atomically(stem.with_name(f"{stem.name}.md"), markdown_table(view, caption))
+    write_atomically(stem.with_name(f"{stem.name}.tex"), latex_table(view, caption, f"tab:{stem.name}"))
+
+
+def read_table(tables: Path, name: str) -> "pd.DataFrame":
+    """The tidy table `<tables>/<name>.csv`; floats come back bit for bit, `documented` stays text as printed.
+
+    Raises UserError where the file is missing or is not such a table.
+    """
+    import pandas as pd
+
+    path, columns = Path(tables) / f"{name}.csv", _COLUMNS.get(name, {})
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, "str") | columns)
+        if missing := columns.keys() - table.columns:
+            raise ValueError(f"it has no column {', '.join(sorted(missing))}")
+        if name in _TIDY and table.duplicated([*columns][:-1]).any():  # the last one is what is measured
+            raise ValueError("it has a row twice")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:  # pandas' own errors too
+        raise UserError(f"{path} is not a table ({str(error).strip()}); delete it and run again.") from None
+    return table

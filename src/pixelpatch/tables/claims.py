@@ -1,0 +1,73 @@
+"""What every write-up documents, and what our runs show of it: a row per claim, with the documented value as printed,
+our mean and standard deviation over n seeds, the interval that would hold one more run of ours at the study's
+confidence, the p-value after Holm's correction over all claims, a verdict, and why where that is not plain. A claim is
+a number, a curve, a property of one, or to be better than another system. Where a write-up prints a whole curve, a row
+of its own says whether its words agree with that.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pixelpatch.formatting import cut, display, documented, interval, level, number, p_value, replicated, text, verdict
+from pixelpatch.tables import read_table
+
+CAPTION = "What the write-ups document, and what our runs show."
+
+
+def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
+    """Judge all claims of the study."""
+    from pixelpatch.analysis.claims import judge  # not above: `show`, which needs the words alone, would wait for scipy
+
+    return judge(study, read_table(tables, "runs"), read_table(tables, "curves"))
+
+
+def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
+    """One row per claim, in the same order."""
+    alpha = study["analysis"]["alpha"]
+    return display(
+        frame,
+        {
+            "System": lambda row: text(row["system"]),
+            "Claim": lambda row: text(row["text"]),
+            "Documented": documented,
+            "Replicated (mean ± sd)": replicated,
+            "n": _seeds,
+            level(alpha): lambda row: interval(row["interval_low"], row["interval_high"]),
+            "p (Holm)": lambda row: p_value(row["p_holm"]),
+            "Verdict": verdict,
+            "Why": lambda row: text(row["note"]),
+        },
+    )
+
+
+def terminal_claims(claims: pd.DataFrame, *, width: int = 110) -> str:
+    """The verdicts for a terminal `width` characters wide: a row per claim, then how many claims got which verdict."""
+    view = display(
+        claims,
+        {
+            "system": lambda row: text(row["system"]),
+            "claim": lambda row: text(row["claim"]),
+            "documented": documented,
+            "replicated": replicated,
+            "n": _seeds,
+            "verdict": verdict,
+        },
+    )
+    if view.empty:
+        return "No claims."
+    widths = {column: max(len(column), *view[column].str.len()) for column in view}
+    spare = width - sum(widths.values()) - 2 * (len(widths) - 1)
+    if spare < 0:  # a claim's name is the one cell that stays clear when cut
+        widths["claim"] = max(12, widths["claim"] + spare)
+        view["claim"] = [cut(cell, widths["claim"]) for cell in view["claim"]]
+    lines = [list(widths), ["-" * size for size in widths.values()], *view.to_numpy().tolist()]
+    counts = ", ".join(f"{count} {words}" for words, count in view["verdict"].value_counts(sort=False).items())
+    table = ("  ".join(map(str.ljust, line, widths.values())).rstrip() for line in lines)
+    return "\n".join([*table, "", f"{len(view)} claims: {counts}"])
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    return "" if row["kind"] == "self-check" else number(row["n_seeds"])

@@ -1,0 +1,37 @@
+"""Where a documented score sits among our seeds: a row per final accuracy, number right or loss that a write-up prints,
+with its rank among our n runs (1 is better than all of them), the chance that one more run shows it or better, and of
+how many runs the best is expected to reach it (1 where our mean does).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pixelpatch.analysis.places import places
+from pixelpatch.formatting import display, mean_sd, number, p_value, text
+from pixelpatch.tables import read_table
+
+CAPTION = "Where documented scores sit among our seeds."
+
+
+def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
+    """Place every documented score of systems that ran at their documented budget."""
+    return places(study, read_table(tables, "runs"))
+
+
+def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
+    """One row per documented score; `study` is not used."""
+    return display(
+        frame,
+        {
+            "System": lambda row: text(row["system"]),
+            "Claim": lambda row: text(row["claim"]),
+            "Documented": lambda row: text(row["documented"]),
+            "n": lambda row: number(row["n_seeds"]),
+            "Ours (mean ± sd)": lambda row: mean_sd(row["mean"], row["std"]),
+            "Rank": lambda row: f"{number(row['rank'])} of {row['n_seeds'] + 1}",
+            "Chance of one run": lambda row: p_value(row["chance"]),
+            "Best of": lambda row: number(row["best_of"]) or "more than 1,000,000",
+        },
+    )

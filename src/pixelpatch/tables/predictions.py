@@ -1,0 +1,43 @@
+"""What the settings that explain a write-up's numbers say of its other numbers, which had no part in the choice: a row
+per cell, variant and predicted number, with our mean and standard deviation over n seeds, the interval that would hold
+one more run, and whether the documented number is consistent with it. The identified cells come first; the rows of
+others show how the verdict would move.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pixelpatch.analysis.identification import identify
+from pixelpatch.formatting import display, interval, level, mean_sd, number, p_value, text
+from pixelpatch.tables import read_table
+from pixelpatch.tables.identification import cell
+
+CAPTION = "What each cell predicts of numbers that had no part in the choice."
+
+
+def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
+    """Every cell's predictions."""
+    return identify(study, read_table(tables, "runs"), read_table(tables, "curves"))[1]
+
+
+def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
+    """One row per cell and predicted number, the identified first."""
+    alpha = study["analysis"]["alpha"]
+    ranked = frame.sort_values(["question", "identified"], ascending=[True, False], kind="stable")
+    return display(
+        ranked,
+        {
+            "Question": lambda row: text(row["question"]),
+            "Settings": lambda row: ", ".join(filter(None, [cell(row), text(row["variant"])])),
+            "": lambda row: "identified" if row["identified"] else "",
+            "Number": lambda row: f"{row['system']} {row['claim']}",
+            "Documented": lambda row: text(row["documented"]),
+            "n": lambda row: number(row["n_seeds"]),
+            "Ours (mean ± sd)": lambda row: mean_sd(row["mean"], row["std"]),
+            level(alpha): lambda row: interval(row["interval_low"], row["interval_high"]),
+            "p": lambda row: p_value(row["p_value"]),
+            "Verdict": lambda row: {"higher": "ours higher", "lower": "ours lower"}.get(row["verdict"], row["verdict"]),
+        },
+    )
