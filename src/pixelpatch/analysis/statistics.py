@@ -105,6 +105,8 @@ def predictive_log_density(values: ArrayLike, documented: float) -> float:
     Seeds that are all equal put infinite density on their value and none elsewhere. NaN for fewer than two.
     """
     values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return np.nan
     mean, spread = (float(part) for part in mean_and_spread(values))
     if spread == 0:
         return np.inf if documented == mean else -np.inf

@@ -77,6 +77,8 @@ def bootstrap(shares: np.ndarray, *, resamples: int, rng: Generator) -> tuple[fl
     means = np.empty((resamples, seeds))
     for batch in np.array_split(means, -(-resamples // AT_ONCE)):
         drawn = [np.bincount(rng.integers(items, size=items), minlength=items) for _ in batch]  # how often each item is
-        np.matmul(np.array(drawn) / items, shares.T, out=batch)
+        # Of whole numbers and quarters: the products are exact, in whatever order a machine adds them up.
+        np.matmul(np.array(drawn, dtype=float), shares.T, out=batch)
+    means /= items
     one = means[np.arange(resamples), rng.integers(seeds, size=resamples)]
     return float(means.mean(axis=1).std(ddof=1)), float(one.std(ddof=1))

@@ -27,6 +27,9 @@ NAMES = (
     "variance",
     "places",
     "verdict_map",
+    "patch_recipe",
+    "patch_sweep",
+    "patch_tests",
     "plan",
 )
 
