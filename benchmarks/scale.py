@@ -30,6 +30,7 @@ from numpy.random import Generator
 from tabulate import tabulate
 
 from pixelpatch.checks import split_sizes
+from pixelpatch.figures import NAMES as FIGURES
 from pixelpatch.files import canonical_json, write_atomically
 from pixelpatch.record import FORMAT, seal_record
 from pixelpatch.source import source_digest
@@ -39,9 +40,6 @@ ROOT = Path(__file__).parents[1]
 WORKFLOW = ("Snakefile", "config.yaml", "profiles", "slurm", "workflow")
 EXPERIMENTS = 10  # systems and checks of numerics, and two more: a thousand seeds of each are the most there can be
 EXTENDED = "vit4_assignment"  # what the further ones are like
-FIGURES = (
-    "accuracy_by_system", "confusion", "documented_vs_replicated", "learning_curves", "oddities", "sample_inputs"
-)  # fmt: skip
 COLUMNS = ("step", "runs", "seconds", "core_seconds", "peak_memory_mb")
 
 Row = dict[str, Any]

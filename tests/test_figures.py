@@ -33,6 +33,7 @@ NUMBERS = {  # system: claim: (metric, as printed)
 ACCURACY = {"pit": 94.8, "cnn": 97.9, "grid": 98.5, "tiny": 92.7}
 CLAIM = {"p_value": np.nan, "p_holm": np.nan, "effect_size": np.nan}
 LETTERED = [name for name in FIGURES if name != "sample_inputs"]
+OF_SYSTEMS = [name for name in LETTERED if name != "patch_sweep"]
 
 
 class World:
@@ -68,6 +69,8 @@ class World:
         counts = [cell for system in systems for seed in range(seeds) for cell in self.confusion(system, seed)]
         self.write("confusion", counts, "experiment seed label predicted count")
         self.price_oddities(systems, runs)
+        self.identify(systems)
+        self.compare_patches(systems, runs)
         self.write("runs", runs, "experiment seed narrowed metric value")
         self.claims = pd.DataFrame([row for system in systems for row in self.judged(system, runs)])
         self.claims.to_csv(folder / "claims.csv", index=False)
@@ -90,6 +93,34 @@ class World:
             "system experiment oddity instead metric n_seeds effect_points interval_low interval_high p_value p_holm"
         )
         pd.DataFrame(rows, columns=[*columns.split(), "finding"]).to_csv(self.folder / "oddities.csv", index=False)
+
+    def identify(self, systems: Any) -> None:
+        """identification.csv: two rates and three epochs, of which the second at the higher rate is identified."""
+        rows = []
+        for system in systems:
+            for rate in (0.1, 1.0):
+                member = f"{system}_grid-{rate}"
+                settings = {"training.learning_rate": rate}
+                self.study["experiments"][member] = {"vary": {"family": f"{system}_grid", "settings": settings}}
+                for epoch in (1, 2, 3):
+                    likelihood = -abs(epoch - 2) - 5 * (1 - rate)
+                    best = likelihood == 0
+                    rows.append((system, member, epoch, system, "loss", 0.1 / epoch, self.n, likelihood, best, best))
+        columns = "question experiment epochs system claim mean n_seeds log_likelihood compatible identified"
+        self.write("identification", rows, columns)
+
+    def compare_patches(self, systems: Any, runs: list[tuple]) -> None:
+        """patch_sweep.csv: two patch sizes and a CNN, with two sizes of training set; and the runs."""
+        rows = []
+        for images in (1000, 4000) if systems else ():
+            for patch, flops in ((28, 0.1), (4, 2.0), (np.nan, 1.0)):
+                own = [80 + images / 1000 + self.rng.normal(0, 0.1) for _ in range(self.n)]
+                name = f"patches-{images}-{patch}"
+                runs += [(name, seed, False, "test/accuracy", value) for seed, value in enumerate(own)]
+                costs = flops, 10 * flops
+                rows.append((name, images, patch, self.n, np.mean(own), max(own, default=0), *costs, patch == 4))
+        columns = "experiment train_images patch n_seeds test_mean test_max tera_flops seconds best"
+        self.write("patch_sweep", rows, columns)
 
     def write(self, name: str, rows: list[tuple], columns: str) -> None:
         pd.DataFrame(rows, columns=columns.split()).to_csv(self.folder / f"{name}.csv", index=False)
@@ -273,7 +304,7 @@ def test_a_study_without_a_run_still_has_its_figures(name: str, tmp_path: Path) 
     save(figure, tmp_path / name)
 
 
-@pytest.mark.parametrize("name", LETTERED)
+@pytest.mark.parametrize("name", OF_SYSTEMS)
 def test_missing_systems_are_left_out(name: str, tmp_path: Path) -> None:
     shown = " ".join(words(World(tmp_path, seeds=1, systems=("cnn", "tiny")).draw(name)))
     assert TITLES["cnn"] in shown

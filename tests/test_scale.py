@@ -11,7 +11,6 @@ import pytest
 import scale
 
 from pixelpatch.analysis.collect import collect
-from pixelpatch.figures import FIGURES
 from pixelpatch.source import source_digest
 from pixelpatch.study import read_study
 
@@ -100,7 +99,3 @@ def test_what_is_published_stays_within_minutes_and_four_gigabytes() -> None:
     assert set(table["runs"]) == {1000, 3000, 10000}
     assert table["seconds"].max() < 300
     assert table["peak_memory_mb"].max() < 4000  # what the analysis rules ask for
-
-
-def test_the_script_knows_every_figure() -> None:
-    assert set(scale.FIGURES) == set(FIGURES)

@@ -21,6 +21,7 @@ NAMES = (
     "confusion",
     "oddities",
     "budget_map",
+    "patch_sweep",
 )
 
 

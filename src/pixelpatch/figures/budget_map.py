@@ -4,7 +4,7 @@ the figure in a cell is our mean of the first of them; n seeds each. Cells more 
 blank ones have no runs, or too few for a likelihood.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +49,7 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
 
 def _panels(study: Mapping[str, Any], explained: pd.DataFrame) -> list[Panel]:
     """The panels of one question, a row of `explained` per cell and identifying number."""
-    numbers = f"{explained['system'].iloc[0]}: {', '.join(dict.fromkeys(explained['claim']))}"
+    numbers = f"{style.name(study, explained['system'].iloc[0])}: {', '.join(dict.fromkeys(explained['claim']))}"
     first = explained.drop_duplicates(["experiment", "epochs"]).reset_index(drop=True)
     settings = [study["experiments"][name]["vary"]["settings"] for name in first["experiment"]]
     cells = pd.concat([first, pd.DataFrame(settings)], axis="columns")
@@ -61,10 +61,7 @@ def _panels(study: Mapping[str, Any], explained: pd.DataFrame) -> list[Panel]:
     others = [key for key in keys if key not in axes]
     parts = cells.groupby(others, sort=False) if others else [((), cells)]
     n = style.seeds(int(cells["n_seeds"].max()))
-    return [
-        Panel(f"{_label(dict(zip(others, values, strict=True)))}\nby {numbers}, {n}", *axes, part)
-        for values, part in parts
-    ]
+    return [Panel("\n".join([numbers, ", ".join([n, *_words(others, values)])]), *axes, part) for values, part in parts]
 
 
 def _panel(axis: Axes, panel: Panel) -> Any:
@@ -90,8 +87,8 @@ def _panel(axis: Axes, panel: Panel) -> Any:
     return image
 
 
-def _label(settings: dict[str, Any]) -> str:
-    return described(settings) or "all cells"
+def _words(keys: list[str], values: Iterable[Any]) -> list[str]:
+    return [described(dict(zip(keys, values, strict=True)))] if keys else []
 
 
 def _word(key: str) -> str:

@@ -1,7 +1,7 @@
 """Pixels or patches: test accuracy of one backbone at every patch size, and of a CNN with as many parameters, for each
 size of the training set and one budget of images seen; against patch size, against the floating-point operations of
-training, and against measured seconds of one core. Small points are single seeds (how many stands in the table), lines
-join their means; a ring marks the patch size that validation accuracy chooses, and squares are the CNN.
+training, and against measured seconds of one core. Small points are single seeds (n in the legend), lines join their
+means; a ring marks the patch size that validation accuracy chooses, and squares are the CNN.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,10 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     axes = figure.subplots(1, 3, sharey=True)
     for axis, x in zip(axes, ("place", "tera_flops", "seconds"), strict=True):
         for place, (images, rows) in enumerate(sweep.groupby("train_images")):
-            _line(axis, x, rows, runs, style.COLOURS[place], f"{images:,} training images")
+            n = style.seeds(int(rows["n_seeds"].max()), least=int(rows["n_seeds"].min()))
+            _line(axis, x, rows, runs, style.COLOURS[place], f"{images:,} training images\n{n}")
+        if axis is not axes[0]:  # at the top, for all: what a patch costs hardly depends on the training set
+            _label(axis, x, rows)
     axes[0].set_xticks(range(len(places)), list(places))
     axes[0].set_xlabel("patch (pixels along a side)")
     axes[0].set_ylabel("test accuracy (%)")
@@ -52,9 +55,13 @@ def _line(axis: Axes, x: str, rows: pd.DataFrame, runs: pd.DataFrame, colour: st
         axis.plot([row[x]], [row["test_mean"]], marker, color=colour, ms=4)
         if row["best"]:
             axis.plot([row[x]], [row["test_mean"]], "o", ms=8, mfc="none", color=colour)
-        if x != "place":
-            text = "CNN" if np.isnan(row["patch"]) else f"{row['patch']:g}"
-            axis.annotate(text, (row[x], row["test_mean"]), (3, -7), textcoords="offset points", size=6, color=colour)
+
+
+def _label(axis: Axes, x: str, rows: pd.DataFrame) -> None:
+    """The patches of `rows`, above their points."""
+    for name, row in zip(_names(rows), rows.to_dict("records"), strict=True):
+        at = row[x], row["test_max"]
+        axis.annotate(name, at, (0, 5), textcoords="offset points", size=6, ha="center")
 
 
 def _names(sweep: pd.DataFrame) -> list[str]:

@@ -103,9 +103,9 @@ def heading(study: Mapping[str, Any], system: str, sample: str, *, width: int = 
     return f"{name(study, system, width=width)}\n{sample}{reduced}"
 
 
-def seeds(n: int) -> str:
-    """How many seeds: 'n = 3 seeds'."""
-    return f"n = {n} seed{'s' * (n != 1)}"
+def seeds(n: int, *, least: int | None = None) -> str:
+    """How many seeds: 'n = 3 seeds', or 'n = 3 to 5 seeds' where some have fewer."""
+    return f"n = {n if least in (None, n) else f'{least} to {n}'} seed{'s' * (n != 1)}"
 
 
 def printed_value(study: Mapping[str, Any], system: str, metric: str) -> float | None:
