@@ -13,10 +13,10 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from pixelpatch.analysis import collect as module
-from pixelpatch.analysis.collect import CONFUSION, CORRECTNESS, CURVES, RUNS, collect
+from pixelpatch.analysis.collect import CONFUSION, CORRECTNESS, CURVES, PROVENANCE, RUNS, collect
 from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json
-from pixelpatch.record import seal_record, write_record
+from pixelpatch.record import provenance, seal_record, write_record
 from pixelpatch.study import merge
 
 SPEC = {
@@ -72,8 +72,9 @@ def write(folder: Path, study: dict, **changes: object) -> None:
 def test_all_numbers_and_curves_become_one_row_each(tmp_path: Path) -> None:
     study = study_of(("one", 0), ("one", 3), ("two", 0), narrowed=("two",))
     write(tmp_path, study)
-    runs, curves, confusion, correctness, notes = collect(study, tmp_path)
-    assert (list(runs), list(curves), list(confusion), list(correctness)) == (RUNS, CURVES, CONFUSION, CORRECTNESS)
+    runs, curves, confusion, correctness, origins, notes = collect(study, tmp_path)
+    columns = [list(table) for table in (runs, curves, confusion, correctness, origins)]
+    assert columns == [RUNS, CURVES, CONFUSION, CORRECTNESS, PROVENANCE]
     assert correctness.iloc[1].tolist() == ["one", 3, 10, "ff80"]  # nine of ten right, the last one wrong
     assert [*runs[runs.seed == 3].itertuples(index=False, name=None)] == [
         ("one", 3, False, "data/test_images", 10.0),
@@ -132,8 +133,9 @@ def test_what_is_no_digit_is_counted_as_other_and_only_there(tmp_path: Path) -> 
 
 
 def test_a_study_without_runs_has_empty_tables_with_their_columns(tmp_path: Path) -> None:
-    runs, curves, confusion, correctness, notes = collect(study_of(), tmp_path)
-    assert (list(runs), list(curves), list(confusion), list(correctness)) == (RUNS, CURVES, CONFUSION, CORRECTNESS)
+    runs, curves, confusion, correctness, origins, notes = collect(study_of(), tmp_path)
+    columns = [list(table) for table in (runs, curves, confusion, correctness, origins)]
+    assert columns == [RUNS, CURVES, CONFUSION, CORRECTNESS, PROVENANCE]
     assert notes == []
     assert len(runs) == len(curves) == len(confusion) == 0
 
@@ -331,3 +333,24 @@ def test_an_experiment_of_so_many_threads_has_records_of_as_many(tmp_path: Path)
     study["experiments"]["one"]["resources"] = {"threads": 2}
     with pytest.raises(UserError, match=r"one/seed0.json ran in 1 CPU threads, not 2; delete it and run again"):
         collect(study, tmp_path)
+
+
+def test_every_run_says_where_it_comes_from(tmp_path: Path) -> None:
+    study = study_of(("one", 0), ("one", 3))
+    origin = provenance(device="cpu (x86_64)", threads=1) | {"interruptions": [{}, {}]}
+    write(tmp_path, study, provenance=origin)
+    table = collect(study, tmp_path).provenance
+    assert list(table["record"]) == ["runs/one/seed0.json", "runs/one/seed3.json"]
+    said = table.iloc[1].drop(["experiment", "seed", "record"]).to_dict()
+    assert said == {
+        "device": "cpu (x86_64)",
+        "threads": 1,
+        "compiled": origin["compiled"],
+        "commit": origin["git"]["commit"],
+        "dirty": origin["git"]["dirty"],
+        "source": origin["source"],
+        **origin["versions"],
+        "interruptions": 2,
+    }
+    write(tmp_path, study)  # an old record may say less
+    assert collect(study, tmp_path).provenance["commit"].isna().all()

@@ -16,7 +16,7 @@ from pixelpatch.errors import UserError
 from pixelpatch.files import read_text, readable_json, write_atomically
 from pixelpatch.stopping import Stop, Stopped
 from pixelpatch.study import read_study, resolve
-from pixelpatch.tables import NAMES, make_table, read_table
+from pixelpatch.tables import NAMES, TIDY, make_table, read_table
 from pixelpatch.tracking import log_analysis, mode
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def collect(options: argparse.Namespace) -> None:
     tidy = collect_records(read_study(options.study), options.study.parent, source=source_digest())
     for note in tidy.notes:
         print(f"note: {note}", file=sys.stderr)
-    for name in ("runs", "curves", "confusion", "correctness"):
+    for name in TIDY:
         write_atomically(options.tables / f"{name}.csv", getattr(tidy, name).to_csv(index=False))
 
 

@@ -14,6 +14,7 @@ from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json
 from pixelpatch.source import source_digest
 from pixelpatch.study import RECORDED, resolve, wanted_seeds
+from pixelpatch.tables import TIDY
 from pixelpatch.tracking import mode
 
 # Slurm's warning before a job's time is up (train.smk) reaches every process of the job; it is for the training alone.
@@ -46,7 +47,6 @@ shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 ON_GPU = config["device"] == "cuda"
 BESIDE_MB = 700  # in a job beside the training: two Snakemakes, Weights & Biases' two processes
 CUDA_MEMORY_MB = 4000  # that CUDA's libraries take on the host, generously
-TIDY = ["runs", "curves", "confusion", "correctness"]
 
 
 def modules(folder, function):

@@ -20,6 +20,10 @@ RUNS = ["experiment", "seed", "narrowed", "metric", "value"]
 CURVES = ["experiment", "seed", "narrowed", "metric", "epoch", "value"]
 CONFUSION = ["experiment", "seed", "label", "predicted", "count"]
 CORRECTNESS = ["experiment", "seed", "items", "right"]
+PROVENANCE = [
+    *("experiment", "seed", "record", "device", "threads", "compiled", "commit", "dirty", "source"),
+    *("python", "torch", "numpy", "interruptions"),
+]
 
 OTHER = 10  # the column of a confusion matrix for whatever is not a digit
 PREDICTED = np.array([*"0123456789", "other"], dtype=object)
@@ -30,13 +34,15 @@ class Tidy(NamedTuple):
     """The study's results in long form (columns RUNS, CURVES, CONFUSION), and sentences the reader should see.
 
     `correctness` (columns CORRECTNESS) has, of systems alone, which test items each run has right: see `variance.bits`.
-    `confusion` has all 100 digit cells of a run, and those of "other" (no digit) that occurred.
+    `confusion` has all 100 digit cells of a run, and those of "other" (no digit) that occurred. `provenance` (columns
+    PROVENANCE) says of every run where it was made, by which code, and how often it was interrupted.
     """
 
     runs: pd.DataFrame
     curves: pd.DataFrame
     confusion: pd.DataFrame
     correctness: pd.DataFrame
+    provenance: pd.DataFrame
     notes: list[str]
 
 
@@ -50,7 +56,7 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
     Records of several versions of the training code are told of in `notes`. Holds one record's predictions at a time.
     """
     problems = _repeats(study["runs"])
-    runs, curves, confusion, correctness, sources, first = [], [], [], [], Counter(), {}
+    runs, curves, confusion, correctness, provenance, sources, first = [], [], [], [], [], Counter(), {}
     of_systems = systems(study)
     for run in study["runs"]:
         try:
@@ -77,6 +83,7 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
         if run["experiment"] in of_systems:
             right = codes(record["labels"]) == codes(record["predictions"])
             correctness.append((run["experiment"], run["seed"], len(right), packed(right)))
+        provenance.append(_provenance(run, record["provenance"]))
         sources[made_by] += 1
     if problems:
         raise UserError(_listed(problems))
@@ -85,6 +92,7 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
         curves=pd.DataFrame(curves, columns=CURVES).astype({"narrowed": bool, "value": float}),
         confusion=_confusion_table(study["runs"], confusion),
         correctness=pd.DataFrame(correctness, columns=CORRECTNESS),
+        provenance=pd.DataFrame(provenance, columns=PROVENANCE),
         notes=_version_notes(sources),
     )
 
@@ -144,6 +152,15 @@ def _numbers(record: dict) -> list[tuple[str, Any]]:
     """All single numbers of a record: its metrics, and its timing under "timing/", that of single epochs left out."""
     timing = [(f"timing/{key}", value) for key, value in record["timing"].items() if not isinstance(value, list)]
     return [*record["metrics"].items(), *timing]
+
+
+def _provenance(run: dict, origin: dict) -> dict:
+    """A row of the table of provenance; what a record does not say is missing."""
+    git, versions = origin.get("git", {}), origin.get("versions", {})
+    known = {key: origin.get(key) for key in ("device", "threads", "compiled", "source")}
+    known |= {key: git.get(key) for key in ("commit", "dirty")}
+    known |= {key: versions.get(key) for key in ("python", "torch", "numpy")}
+    return run | known | {"interruptions": len(origin.get("interruptions", []))}
 
 
 def _finite(value: Any) -> bool:

@@ -16,6 +16,7 @@ from pixelpatch.files import write_atomically
 if TYPE_CHECKING:
     import pandas as pd
 
+TIDY = ("runs", "curves", "confusion", "correctness", "provenance")  # that all others are made from
 NAMES = (
     "claims",
     "comparisons",
@@ -39,12 +40,12 @@ _TEXT = ("metric", "documented", "note", "predicted")
 # What must stand in the columns of the tables that are read again; in those of a claim, numbers can be missing.
 _RUN = {"experiment": "str", "seed": "int64"}
 _METRIC = _RUN | {"narrowed": "bool", "metric": "str"}
-_TIDY = ("runs", "curves", "confusion", "correctness")
 _COLUMNS = {
     "runs": _METRIC | {"value": "float64"},
     "curves": _METRIC | {"epoch": "int64", "value": "float64"},
     "confusion": _RUN | {"label": "int64", "predicted": "str", "count": "int64"},
     "correctness": _RUN | {"items": "int64", "right": "str"},
+    "provenance": _RUN | {"record": "str"},
     "claims": dict.fromkeys(("system", "claim", "text", "kind", "metric", "documented", "verdict", "note"), "str")
     | {"n_seeds": "int64"}
     | dict.fromkeys(("replicated_mean", "replicated_std", "interval_low", "interval_high"), "float64")
@@ -93,7 +94,7 @@ def read_table(tables: Path, name: str) -> "pd.DataFrame":
         table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, "str") | columns)
         if missing := columns.keys() - table.columns:
             raise ValueError(f"it has no column {', '.join(sorted(missing))}")
-        if name in _TIDY and table.duplicated([*columns][:-1]).any():  # the last one is what is measured
+        if name in TIDY and table.duplicated([*columns][:-1]).any():  # the last one is what is measured
             raise ValueError("it has a row twice")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
