@@ -25,6 +25,7 @@ rule all:
         RECORDS,
         expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=TABLES, format=["csv", "md", "tex"]),
         expand(f"{RESULTS}/figures/{{figure}}.{{format}}", figure=FIGURES, format=["pdf", "png"]),
+        f"{RESULTS}/FINDINGS.md",
         [] if TRACKING == "disabled" else rules.track.output,
 
 

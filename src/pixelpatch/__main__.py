@@ -133,6 +133,13 @@ def figure(options: argparse.Namespace) -> None:
     save(drawn, options.output.with_suffix(""))
 
 
+def findings(options: argparse.Namespace) -> None:
+    """Write the page that says what the study found."""
+    from pixelpatch.findings import findings as found
+
+    write_atomically(options.output, found(read_study(options.study), options.tables))
+
+
 def track(options: argparse.Namespace) -> None:
     """Show Weights & Biases the tables and figures of a finished study."""
     study, results = read_study(options.study), options.study.parent
@@ -244,6 +251,11 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--tables", type=Path, required=True, help="folder of the tables")
     command.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
     command.add_argument("--output", type=Path, required=True, help="the file to write, .pdf or .png: both are written")
+
+    command = verb(findings)
+    command.add_argument("--study", type=Path, required=True)
+    command.add_argument("--tables", type=Path, required=True, help="folder of the tables")
+    command.add_argument("--output", type=Path, required=True, help="the Markdown file to write")
 
     command = verb(show)
     command.add_argument("results", type=Path, help="results/<preset>")

@@ -125,7 +125,12 @@ def of_family(problem: str, config: Json) -> str:
 
 def described(settings: Json) -> str:
     """Settings in words: "learning rate 0.001, momentum 0.9"."""
-    return ", ".join(f"{key.rpartition('.')[2].replace('_', ' ')} {written(value)}" for key, value in settings.items())
+    return ", ".join(f"{setting(key)} {written(value)}" for key, value in settings.items())
+
+
+def setting(key: str) -> str:
+    """A setting's dotted path in words: "learning rate"."""
+    return key.rpartition(".")[2].replace("_", " ")
 
 
 def written(value: Any) -> str:

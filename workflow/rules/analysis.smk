@@ -60,3 +60,21 @@ rule tables:
         source=source_digest("analysis", "formatting.py", "tables"),
     shell:
         "python -m pixelpatch tables {wildcards.table} --study {input.study:q} --tables {params.tables:q} 2> {log:q}"
+
+
+rule findings:
+    input:
+        expand(f"{RESULTS}/tables/{{table}}.csv", table=["provenance", *TABLES]),
+        study=f"{RESULTS}/study.json",
+    output:
+        f"{RESULTS}/FINDINGS.md",
+    log:
+        f"logs/{STUDY['preset']}/findings.log",
+    conda:
+        "../envs/pixelpatch.yaml"
+    params:
+        tables=lambda wildcards, input: Path(input.study).with_name("tables"),
+        source=source_digest("findings.py", "formatting.py", "tables"),
+        text=digest(Path(package).with_name("templates").joinpath("findings.md").read_text(encoding="utf-8")),
+    shell:
+        "python -m pixelpatch findings --study {input.study:q} --tables {params.tables:q} --output {output:q} 2> {log:q}"

@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 from pixelpatch import __file__ as package
 from pixelpatch.errors import UserError
-from pixelpatch.files import canonical_json
+from pixelpatch.files import canonical_json, digest
 from pixelpatch.source import source_digest
 from pixelpatch.study import RECORDED, resolve, wanted_seeds
 from pixelpatch.tables import TIDY
@@ -94,5 +94,6 @@ localrules:
     fetch,
     collect,
     tables,
+    findings,
     figure,
     track,

@@ -57,11 +57,16 @@ class Entry(NamedTuple):
     @property
     def name(self) -> str:
         """As tables and figures call it."""
-        return "CNN" if np.isnan(self.patch) else f"patch {self.patch:g}"
+        return patch_name(self.patch)
 
     def mean(self, metric: str) -> float:
         """Over seeds."""
         return float(self.runs[metric].mean())
+
+
+def patch_name(patch: float) -> str:
+    """A patch size in words, and what has none."""
+    return "CNN" if np.isnan(patch) else f"patch {patch:g}"
 
 
 def recipe(study: dict, runs: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from pixelpatch.figures import style
 from pixelpatch.formatting import number
 from pixelpatch.tables import read_table
-from pixelpatch.variants import described, written
+from pixelpatch.variants import described, setting, written
 
 LOWEST = -20.0
 EPOCHS = "epochs"
@@ -80,8 +80,8 @@ def _panel(axis: Axes, panel: Panel) -> Any:
     image = axis.imshow(grid, cmap="Blues", vmin=LOWEST, vmax=0, aspect="auto")
     axis.set_xticks(range(len(columns)), [written(value) for value in columns])
     axis.set_yticks(range(len(rows)), [written(value) for value in rows])
-    axis.set_xlabel(_word(panel.x))
-    axis.set_ylabel(_word(panel.y))
+    axis.set_xlabel(setting(panel.x))
+    axis.set_ylabel(setting(panel.y))
     axis.set_title(panel.title)
     axis.grid(visible=False)
     return image
@@ -89,7 +89,3 @@ def _panel(axis: Axes, panel: Panel) -> Any:
 
 def _words(keys: list[str], values: Iterable[Any]) -> list[str]:
     return [described(dict(zip(keys, values, strict=True)))] if keys else []
-
-
-def _word(key: str) -> str:
-    return key.rpartition(".")[2].replace("_", " ")

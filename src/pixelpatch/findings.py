@@ -1,0 +1,132 @@
+"""The findings page: what the study found, on one page, all of it from the tables. Its text is in templates/."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pixelpatch import formatting
+from pixelpatch.analysis.patches import patch_name
+from pixelpatch.study import members
+from pixelpatch.tables import read_table
+from pixelpatch.tables.identification import cell
+from pixelpatch.variants import setting
+
+USED = (
+    *("claims", "identification", "predictions", "oddities", "patch_sweep", "patch_tests", "variance", "places"),
+    *("equivalence", "plan", "provenance"),
+)  # of the tables
+COUNTS = ("data/", "model/")  # metrics that the spec alone decides, such as how many images there are
+
+
+def findings(study: Mapping[str, Any], tables: Path) -> str:
+    """The page as Markdown, from the tables in the folder `tables`. Raises UserError where one cannot be read."""
+    environment = Environment(
+        loader=PackageLoader("pixelpatch"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=False,
+    )  # fmt: skip
+    environment.filters |= {
+        name: getattr(formatting, name)
+        for name in ("fixed", "number", "p_value", "documented", "replicated", "verdict")
+    }
+    environment.filters |= {"cell": _cell, "counted": _counted, "prediction": _prediction, "trend": _trend}
+    environment.globals |= {"interval": formatting.interval, "mean_sd": formatting.mean_sd}
+    frames = {name: read_table(tables, name) for name in USED}
+    rows = {name: frame.to_dict("records") for name, frame in frames.items()}
+    for row in rows["identification"]:
+        row["cell"] = cell(row)
+    for row in rows["patch_sweep"]:
+        row["name"] = patch_name(row["patch"])
+    counts = [row for row in rows["claims"] if formatting.text(row["metric"]).startswith(COUNTS)]
+    results = [row for row in rows["claims"] if row not in counts]
+    tested = [row for row in results if row["verdict"] != "not tested" and row["kind"] != "self-check"]
+    titles = {name: block["title"] for name, block in study["experiments"].items()}
+    unstated = _unstated(study)
+    context = {
+        "study": study,
+        "titles": titles,
+        "results": results,
+        "tested": tested,
+        "tally": _tally(row["verdict"] for row in tested),
+        "exact": [row for row in counts if row["verdict"] != "not tested"],
+        "priced": [row for row in rows["oddities"] if math.isfinite(row["p_holm"])],
+        "patches": list(dict.fromkeys(row["name"] for row in rows["patch_sweep"])),
+        "unstated": {settings: [titles[name] for name in names] for settings, names in unstated.items()},
+        "marked": {system for systems in unstated.values() for system in systems},
+        "not_run": [
+            f"{row['experiment']} ({formatting.number(row['core_hours_to_do'], digits=2)})"
+            for row in rows["plan"]
+            if not row["recorded"]
+        ],
+        "fewer": [
+            f"{row['experiment']} ({row['recorded']} of {row['recorded'] + row['to_do']})"
+            for row in rows["plan"]
+            if row["recorded"] and row["to_do"]
+        ],
+        "gaps": _gaps(frames["provenance"]),
+        "origins": _origins(frames["provenance"]),
+    }
+    return environment.get_template("findings.md").render(rows | context)
+
+
+def _tally(verdicts: Iterable[str]) -> str:
+    """'3 reproduced, 2 not reproduced, 1 undecided'."""
+    words = ("not reproduced" if verdict in ("higher", "lower") else verdict for verdict in verdicts)
+    return ", ".join(f"{count} {verdict}" for verdict, count in Counter(words).most_common())
+
+
+def _unstated(study: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The settings that `identify` looks for, in words, and the systems that they are unstated of."""
+    found = {}
+    for question in study["identify"].values():
+        grid = study["experiments"][members(study, question["grid"])[0]]
+        words = [setting(key) for key in grid["vary"]["settings"]]
+        if grid["spec"]["evaluation"].get("test_every_epoch"):
+            words.append("number of epochs")
+        uses = [use["experiment"] for use in (question["by"], *question["predicts"])]
+        found[", ".join(words)] = list(dict.fromkeys(uses))
+    return found
+
+
+def _gaps(provenance: pd.DataFrame) -> list[str]:
+    """Seeds that were left out: missing ones below the highest recorded of their experiment."""
+    return [
+        f"{experiment} seed {seed}"
+        for experiment, seeds in provenance.groupby("experiment", sort=False)["seed"]
+        for seed in sorted(set(range(seeds.max())) - set(seeds))
+    ]
+
+
+def _origins(provenance: pd.DataFrame) -> list[str]:
+    """How many runs each kind of machine, with its versions, and each version of the training code made."""
+    keys = ["device", "python", "torch", "source"]
+    return [
+        f"{_counted(len(own), 'run')} on {device}, Python {python}, PyTorch {torch}, by training code {source}, at "
+        f"{', '.join(own['commit'].str[:7].unique())}"
+        for (device, python, torch, source), own in provenance.fillna("unknown").groupby(keys, sort=False)
+    ]
+
+
+def _cell(value: Any) -> str:
+    """Text in a cell of a Markdown table."""
+    return formatting.text(value).replace("|", r"\|").replace("\n", " ")
+
+
+def _prediction(verdict: str) -> str:
+    return {"higher": "ours is higher", "lower": "ours is lower"}.get(verdict, verdict)
+
+
+def _trend(row: Mapping[str, Any], alpha: float) -> str:
+    """What a row of the trend says of ever finer patches."""
+    if not row["p_holm"] < alpha:
+        return "shows no trend"
+    return "rises" if row["difference"] > 0 else "falls"
+
+
+def _counted(count: int, thing: str, things: str = "") -> str:
+    """'1 run', '2 runs'."""
+    return f"{count:,} {thing if count == 1 else things or thing + 's'}"

@@ -1,0 +1,164 @@
+"""The findings page: it says what the tables say, of whatever has run."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from configurations import study
+
+from pixelpatch.__main__ import main
+from pixelpatch.analysis.variance import packed
+from pixelpatch.checks import split_sizes
+from pixelpatch.files import readable_json
+from pixelpatch.findings import findings
+from pixelpatch.study import curves_of, metrics_of, systems
+from pixelpatch.tables import NAMES, make_table, read_table
+
+STUDY = study(("preset", "full"))
+VALUES = {"accuracy": 95.0, "loss": 0.1, "correct": 9500, "images": 1000, "parameters": 7, "length": 49, "epoch": 3}
+
+
+def write_tables(folder: Path, made: dict[str, Any], seeds: dict[str, range]) -> None:
+    """All tables of a study in which each experiment of `seeds` has run from these, with numbers made up by seed."""
+    rng = np.random.default_rng(0)
+    runs, curves, correctness, provenance = [], [], [], []
+    for name, own in seeds.items():
+        block = made["experiments"][name]
+        sizes = split_sizes(block["spec"]["data"])
+        for seed in own:
+            run, narrowed = (name, seed), block["narrowed"]
+            for metric in metrics_of(block["spec"]):
+                of_split = sizes.get(metric.removeprefix("data/").removesuffix("_images"))
+                value = of_split or next((value for end, value in VALUES.items() if metric.endswith(end)), 13)
+                value *= 1 if metric.startswith(("data/", "model/")) else 1 + rng.normal(0, 0.002)
+                runs.append((*run, narrowed, metric, value))
+                for epoch in range(block["spec"]["training"]["epochs"] if metric in [*curves_of(block["spec"])] else 0):
+                    curves.append((*run, narrowed, metric, epoch + 1, value))
+            runs.append((*run, narrowed, "timing/seconds", 60.0))
+            runs.append((*run, narrowed, "timing/images_per_second", 10.0))
+            if name in systems(made):
+                correctness.append((*run, 400, packed(rng.random(400) < 0.95)))
+            origin = ("cpu (it)", 1, True, "0123456789", False, "feed", "3.11", "2.14", "2.4", 0)
+            provenance.append((*run, f"runs/{name}/seed{seed}.json", *origin))
+    tidy = {
+        "runs": (runs, "experiment seed narrowed metric value"),
+        "curves": (curves, "experiment seed narrowed metric epoch value"),
+        "correctness": (correctness, "experiment seed items right"),
+        "provenance": (
+            provenance,
+            "experiment seed record device threads compiled commit dirty source python torch numpy interruptions",
+        ),
+    }
+    for name, (rows, columns) in tidy.items():
+        pd.DataFrame(rows, columns=columns.split()).to_csv(folder / f"{name}.csv", index=False)
+    for name in NAMES:
+        make_table(name, made, folder)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tables of a study in which everything ran from four seeds, but for one experiment and one seed."""
+    folder = tmp_path_factory.mktemp("tables")
+    seeds = {name: range(4) for name in STUDY["experiments"] if name != "pit_pre_norm"}
+    write_tables(folder, STUDY, seeds | {"blog_cnn": [0, 1, 3]})
+    return folder
+
+
+def section(page: str, title: str) -> str:
+    (text,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page, flags=re.M | re.S)
+    return text
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """The cells of a Markdown table, its head and rule left out."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def test_every_result_that_was_tested_is_there_with_its_verdict(whole: Path) -> None:
+    page = findings(STUDY, whole)
+    claims = read_table(whole, "claims")
+    tested = claims[
+        (claims["verdict"] != "not tested")
+        & (claims["kind"] != "self-check")
+        & ~claims["metric"].str.startswith(("data/", "model/"), na=False)
+    ]
+    rows = rows_of(section(page, "Does it reproduce?"))
+    assert [row[1] for row in rows] == list(tested["text"])
+    assert [row[0] for row in rows] == [f"[{system}](runs/{system})" for system in tested["system"]]
+    verdicts = [row[4].partition(":")[0].removesuffix(" ¹") for row in rows]
+    assert [verdict.removeprefix("ours ") for verdict in verdicts] == list(tested["verdict"])
+    tally = dict(re.findall(r"(\d+) (reproduced|not reproduced|undecided)", page)[i][::-1] for i in range(2))
+    refuted = int(tested["verdict"].isin(["higher", "lower"]).sum())
+    assert int(tally["not reproduced"]) == refuted
+    assert f"Of {len(tested)} documented results that could be tested" in page
+    assert "is contradicted by the write-up itself: its table falls at 13–14, 18–19, 20–21, 22–23" in page
+
+
+def test_every_oddity_has_its_price_and_what_was_not_run_is_named(whole: Path) -> None:
+    page = findings(STUDY, whole)
+    rows = rows_of(section(page, "What each oddity costs"))
+    table = read_table(whole, "oddities").dropna(subset="p_holm")
+    assert len(table) == sum(bool(block["mends"]) for block in STUDY["experiments"].values()) - 1
+    assert [row[1] for row in rows] == list(table["oddity"])
+    assert [float(row[3].split()[0].replace("−", "-")) for row in rows] == pytest.approx(
+        list(table["effect_points"]), abs=0.005
+    )
+    limits = section(page, "Limitations")
+    assert "Not run, with the core-hours that they would take at most: pit_pre_norm (120)." in limits
+    assert "blog_cnn (3 of 10)" in limits
+    assert "up to an experiment's highest: blog_cnn seed 2." in limits
+    assert "on cpu (it), Python 3.11, PyTorch 2.14, by training code feed, at 0123456" in limits
+
+
+def test_every_patch_size_is_there_and_the_chosen_one_is_bold(whole: Path) -> None:
+    text = section(findings(STUDY, whole), "Pixels or patches?")
+    assert "| Training images | patch 28 | patch 14 | patch 7 | patch 4 | patch 2 | patch 1 | CNN |" in text
+    rows = rows_of(text)
+    assert len(rows) == 3
+    assert [row.count("**") for row in map(" ".join, rows)] == [2, 2, 2]
+    assert text.count("accuracy shows no trend") + text.count("accuracy rises") + text.count("accuracy falls") == 3
+    assert text.count("the CNN minus patch") == 3
+
+
+def test_unstated_settings_are_identified_and_predict(whole: Path) -> None:
+    text = section(findings(STUDY, whole), "Unstated settings")
+    for name in ("Blog training", "Grid reader"):
+        assert re.search(rf"\*\*{name}\*\*, identified by .* alone: .*\d epochs?\n", text)
+    assert text.count("  - At it, Blog ViT") == 2
+    assert text.count("  - At it, 2×2 grid reader") == 2
+    assert re.search(r"Over all cells, \d+ of \d+ predictions? are consistent", text)
+
+
+def test_links_lead_somewhere(whole: Path) -> None:
+    page = findings(STUDY, whole)
+    tables = {name for name, kind in re.findall(r"\(tables/([a-z_]+)\.(md|csv)\)", page)}
+    assert tables <= {*NAMES, "provenance"}
+    assert {name for name in re.findall(r"\(figures/([a-z_]+)\.png\)", page)} == {
+        "budget_map",
+        "oddities",
+        "patch_sweep",
+    }
+    assert set(re.findall(r"\(runs/([^)]+)\)", page)) <= STUDY["experiments"].keys()
+
+
+@pytest.mark.parametrize("preset", ["smoke", "full"])
+def test_a_study_of_little_has_a_page_that_says_so(preset: str, tmp_path: Path) -> None:
+    made = study(("preset", preset), ("only", "vit16_tiny"))
+    write_tables(tmp_path, made, {"vit16_tiny": range(2)} if preset == "smoke" else {})
+    (tmp_path / "study.json").write_text(readable_json(made))
+    page = tmp_path / "FINDINGS.md"
+    place = ["--study", str(tmp_path / "study.json"), "--tables", str(tmp_path)]
+    assert main(["findings", *place, "--output", str(page)]) == 0
+    text = page.read_text()
+    assert "Nothing that is documented could be tested." in text
+    assert "Not compared." in text
+    assert "No oddity was mended with enough seeds." in text
+    assert "not identified, for its grid has not run with enough seeds" in text
+    assert "highest: none." in text
+    assert ("Reduced budget of vit16_tiny: 1 of 10 epochs" in text) == (preset == "smoke")
+    assert not re.search(r"\bnan\b", text)
+    assert "\n\n\n" not in text
