@@ -178,6 +178,14 @@ def test_the_recipe_is_chosen_on_validation_data_once_all_have_run() -> None:
     assert not recipe(STUDY, runs[(runs["experiment"] != last) | (runs["seed"] > 0)])["chosen"].any()
 
 
+@pytest.mark.parametrize("family", ["patch_sweep_cnn", "patch_sweep_pixels"])
+def test_a_part_of_the_comparison_is_shown_and_not_tested(family: str) -> None:
+    runs = runs_of(STUDY, [family], lambda p: 90, lambda p, _: p)
+    assert list(sweep(STUDY, runs)["best"]) == 3 * [family == "patch_sweep_pixels"]
+    assert list(trials(STUDY, runs)) == TRIALS
+    assert trials(STUDY, runs).empty
+
+
 def test_without_runs_the_tables_are_empty() -> None:
     nothing = pd.DataFrame(columns=["experiment", "seed", "narrowed", "metric", "value"])
     for table, columns in ((recipe, RECIPE), (sweep, SWEEP), (trials, TRIALS)):

@@ -172,8 +172,8 @@ def training_flops(model: str) -> int:
 
 def _trials(entries: list[Entry], confidence: float) -> Iterator[dict]:
     patched = [entry for entry in entries if not np.isnan(entry.patch)]
-    shared = pd.concat([entry.runs[ACCURACY] for entry in patched], axis="columns", join="inner").to_numpy()
     if len(patched) > 2:
+        shared = pd.concat([entry.runs[ACCURACY] for entry in patched], axis="columns", join="inner").to_numpy()
         taus = stats.kendalltau(range(len(patched)), [entry.mean(ACCURACY) for entry in patched])
         yield {
             "test": "trend",

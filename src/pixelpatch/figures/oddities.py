@@ -58,7 +58,8 @@ def _row(axis: Axes, place: int, row: Mapping[str, Any], runs: pd.DataFrame, stu
             axis.plot(ends, [place, place], "-|", color=look.colour, lw=1.2, ms=7, label="interval")
         face = look.colour if significant else "white"
         axis.plot([row["effect_points"]], [place], look.marker, color=look.colour, mfc=face, ms=5, label="mean")
-        finding = f"n = {row['n_seeds']}, {finding}" if finding.startswith("not tested") else f"n = {row['n_seeds']}"
+        effect = f"{row['effect_points']:+.2f}".replace("-", "−")
+        finding = f"n = {row['n_seeds']}, {finding if finding.startswith('not tested') else effect}"
     axis.text(1.01, place, finding, transform=axis.get_yaxis_transform(), va="center", size=6.5)
 
 
@@ -69,6 +70,7 @@ def _label(study: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 def _scale(axis: Axes) -> None:
     axis.set_xscale("symlog", linthresh=LINEAR)
     axis.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=LINEAR))
+    axis.xaxis.set_minor_locator(SymmetricalLogLocator(base=10, linthresh=LINEAR, subs=range(2, 10)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}".replace("-", "−") if x else "0"))
     drawn = np.concatenate([np.asarray(line.get_xdata(), dtype=float) for line in axis.lines])
     reach = 1.3 * max(LINEAR, np.abs(drawn).max())
