@@ -1,11 +1,12 @@
 """What does each oddity cost? Every experiment with `mends`, against the system that it extends, seed by seed.
 
-The two train the same spec but for the one oddity. `effect` is the mean over their common seeds of the mended run's
-metric minus that of the run as documented, in the metric's unit (points, for an accuracy): above zero, the oddity costs
-that much. Runs of one seed share what the mending leaves alone (weights at the start, order of the data, all of the
-training where only the testing is mended), so the test is Student's paired one, and `interval_low..interval_high` its
-interval at 1 − alpha. The p-values of all rows are one family, corrected by Holm. Rows at a reduced budget, and those
-with fewer common seeds than `analysis.minimum_seeds`, show what there is and are no part of the family.
+The two train the same spec but for the one oddity. `effect_points` is the mean over their common seeds of the mended
+run's metric minus that of the run as documented, in the metric's unit (points, for an accuracy): above zero, the oddity
+costs that much; `n_more` and `n_less` count the seeds whose metric is higher and lower for it. Runs of one seed share
+what the mending leaves alone (weights at the start, order of the data, all of the training where only the testing is
+mended), so the test is Student's paired one, and `interval_low..interval_high` its interval at 1 − alpha. The p-values
+of all rows are one family, corrected by Holm. Rows at a reduced budget, and those with fewer common seeds than
+`analysis.minimum_seeds`, show what there is and are no part of the family.
 """
 
 import pandas as pd
@@ -19,6 +20,8 @@ COLUMNS = [
     "instead",
     "metric",
     "n_seeds",
+    "n_more",
+    "n_less",
     "mean_documented",
     "mean_mended",
     "effect_points",
@@ -68,6 +71,8 @@ def _row(study: dict, name: str, values: dict[tuple[str, str], pd.Series]) -> di
         "instead": mends["instead"],
         "metric": metric,
         "n_seeds": len(pairs),
+        "n_more": int((mended > documented).sum()),
+        "n_less": int((mended < documented).sum()),
         "mean_documented": float(mean_and_spread(documented)[0]),
         "mean_mended": float(mean_and_spread(mended)[0]),
         "effect_points": result.difference,
@@ -90,7 +95,17 @@ def _untested(study: dict, row: dict) -> str:
 
 def _finding(row: dict, alpha: float) -> str:
     """What a row means, in a sentence."""
+    before, after, low, high, size = (
+        f"{value:.2f}".replace("-", "−")
+        for value in (
+            *(row[key] for key in ("mean_documented", "mean_mended", "interval_low", "interval_high")),
+            abs(row["effect_points"]),
+        )
+    )
+    n = row["n_seeds"]
     if not row["p_holm"] < alpha:
-        low, high = (f"{row[end]:+.2f}".replace("-", "−") for end in ("interval_low", "interval_high"))
-        return f"no effect that {row['n_seeds']} seeds show: {low} to {high} points without it"
-    return f"{abs(row['effect_points']):.2f} points {'more' if row['effect_points'] > 0 else 'less'} without it"
+        return f"What it costs does not show in {n} seeds: between {low} and {high} points."
+    does, side, count = (
+        ("costs", "more", row["n_more"]) if row["effect_points"] > 0 else ("gains", "less", row["n_less"])
+    )
+    return f"It {does} {size} points: without it {after} % instead of {before} %, {side} from {count} of {n} seeds."
