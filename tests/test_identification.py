@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from configurations import changed, complaint, study
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from pixelpatch.analysis.identification import IDENTIFICATION, PREDICTIONS, identify
@@ -27,10 +29,15 @@ def study_of(documented: dict[str, str]) -> dict[str, Any]:
         training, every = {"learning_rate": rate, "epochs": EPOCHS}, {"test_every_epoch": True}
         spec = {"training": training, "model": {}, "evaluation": every}
         settings = {"training.learning_rate": rate}
-        experiments[f"grid-{rate}"] = {"spec": spec, "vary": {"family": "grid", "settings": settings}}
+        experiments[f"grid-{rate}"] = {
+            "spec": spec,
+            "narrowed": False,
+            "vary": {"family": "grid", "settings": settings},
+        }
         for width in WIDTHS:
             experiments[f"wide-{rate}-{width}"] = {
                 "spec": spec | {"model": {"width": width}},
+                "narrowed": False,
                 "vary": {"family": "wide", "settings": settings | {"model.width": width}},
             }
     predicts = [{"family": "wide", "experiment": "vit", "claims": ["accuracy"]}]
@@ -79,7 +86,7 @@ def test_the_cell_that_made_the_documents_is_identified(rate: float, epoch: int)
     assert set(chosen["epochs"]) == {epoch}
     assert chosen["compatible"].all()
     tested = predicted[predicted["identified"]].set_index("variant")
-    assert tested.loc["width 16", "verdict"] == "consistent"
+    assert tested.loc["width 16", "verdict"] == "reproduced"
     assert tested.loc["width 8", "verdict"] == "lower"
     assert len(predicted) == len(RATES) * EPOCHS * len(WIDTHS)
 
@@ -92,12 +99,26 @@ def test_what_is_computed_is_student_s() -> None:
     values = here["value"].to_numpy()
     predictive = stats.t(4, values.mean(), values.std(ddof=1) * math.sqrt(1 + 1 / 5))
     assert (row["claim"], row["epochs"], row["n_seeds"]) == ("accuracy", 2, 5)
-    assert row["log_density"] == pytest.approx(predictive.logpdf(92.2))
+    assert row["log_density"] == pytest.approx(math.log((predictive.cdf(92.205) - predictive.cdf(92.195)) / 0.01))
+    assert row["log_density"] == pytest.approx(predictive.logpdf(92.2), abs=0.01)
     nearest = min(max(values.mean(), 92.195), 92.205)  # of what prints as documented
     assert row["p_value"] == pytest.approx(2 * predictive.sf(values.mean() + abs(nearest - values.mean())))
-    assert predictive_log_density([1.0, 1.0], 1.0) == math.inf
-    assert predictive_log_density([1.0, 1.0], 1.1) == -math.inf
-    assert math.isnan(predictive_log_density([1.0], 1.0))
+
+
+def test_the_density_of_seeds_without_spread_and_of_one_seed() -> None:
+    assert predictive_log_density([1.0, 1.0], 1.0, 0.05) == pytest.approx(math.log(10))
+    assert predictive_log_density([1.0, 1.0], 1.04, 0.05) == pytest.approx(math.log(10))
+    assert predictive_log_density([1.0, 1.0], 1.1, 0.05) == -math.inf
+    assert math.isnan(predictive_log_density([1.0], 1.0, 0.05))
+    assert math.isnan(predictive_log_density([], 1.0, 0.05))
+
+
+@given(st.lists(st.integers(0, 50), min_size=2, max_size=6).filter(lambda v: len({*v}) > 1), st.integers(-20, 70))
+def test_the_density_is_symmetric_and_finite_however_far_away(values: list[int], documented: int) -> None:
+    density = predictive_log_density(values, documented, 0.5)
+    assert math.isfinite(density)
+    mean = sum(values) / len(values)
+    assert density == pytest.approx(predictive_log_density(values, 2 * mean - documented, 0.5))
 
 
 def test_too_few_seeds_identify_nothing_and_no_runs_have_no_row() -> None:
@@ -111,6 +132,38 @@ def test_too_few_seeds_identify_nothing_and_no_runs_have_no_row() -> None:
     assert explained.empty
     assert identification.view(explained, made).empty
     assert predictions.view(predicted, made).empty
+
+
+@pytest.mark.parametrize("lacking", ["runs", "seeds", "budget"])
+def test_a_grid_that_has_not_run_whole_identifies_nothing(lacking: str) -> None:
+    made = study_of(documented_at(0.01, 2, 93))
+    runs, curves = tables_of(made, seeds=5)
+    last = f"grid-{RATES[-1]}"
+    if lacking == "budget":
+        made["experiments"][last]["narrowed"] = made["experiments"][f"wide-{RATES[0]}-8"]["narrowed"] = True
+    else:
+        least = 0 if lacking == "runs" else 2
+        runs, curves = (table[(table.experiment != last) | (table.seed < least)] for table in (runs, curves))
+    explained, predicted = identify(made, runs, curves)
+    assert not explained["identified"].any()
+    assert explained["compatible"].any()
+    assert not explained.loc[explained["experiment"] == last, "compatible"].any()
+    untested = set(predicted.loc[predicted["verdict"] == "not tested", "experiment"])
+    assert bool(untested) == (lacking == "budget")
+
+
+def test_of_many_cells_a_compatible_one_is_identified_and_the_closest_where_none_is() -> None:
+    made = study_of(documented_at(0.01, 2, 93))
+    runs, curves = tables_of(made, seeds=5)
+    compatible = identify(made, runs, curves)[0]
+    assert compatible.loc[compatible["identified"], "compatible"].all()
+    for name in ("accuracy", "loss"):
+        made["experiments"]["cnn"]["claims"][name]["documented"] = "50.00"
+    far = identify(made, runs, curves)[0]
+    assert not far["compatible"].any()
+    chosen = far[far["identified"]]
+    assert len(chosen) == 2
+    assert (chosen["log_likelihood"] == far["log_likelihood"].max()).all()
 
 
 def test_readers_see_the_best_cell_first() -> None:

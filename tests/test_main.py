@@ -181,7 +181,7 @@ def test_the_program_itself_says_it_and_shows_no_traceback(tmp_path: Path) -> No
         ("train --data x --seed one", "argument --seed: one is no whole number from 0 on"),
         ("train --data x --seed 4294967296", "argument --seed: 4294967296 is no whole number from 0 on"),
         ("train --data x --threads 0", "argument --threads: 0 is no whole number from 1 on"),
-        ("tables accurcy --study x --tables x", "invalid choice: 'accurcy'"),
+        ("tables accurcy --study x --tables x", "accurcy is no table; did you mean accuracy?"),
     ],
 )
 def test_a_wrong_command_line_is_shown_the_right_one(
@@ -196,7 +196,7 @@ def test_a_wrong_command_line_is_shown_the_right_one(
 
 
 def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    verbs = ["fetch", "study", "train", "collect", "tables", "figure", "show", "readme"]
+    verbs = ["fetch", "study", "train", "collect", "tables", "figure", "findings", "show", "verify", "readme"]
     with pytest.raises(SystemExit):
         command.main(["--help"])
     listed = capsys.readouterr().out

@@ -82,9 +82,17 @@ def test_effects_are_of_common_seeds_and_corrected_together() -> None:
     assert table.loc["better", "effect_points"] == pytest.approx(2)
     assert table.loc["worse", "mean_documented"] == pytest.approx(np.mean([PLAIN[seed] for seed in (0, 1, 3)]))
     assert table["p_holm"].tolist() == holm(table["p_value"]).adjusted.tolist()
-    assert table.loc["better", "finding"] == "It costs 2.00 points: without it 94.12 % instead of 92.12 %, more from 5 of 5 seeds."
-    assert table.loc["worse", "finding"] == "It gains 1.01 points: without it 91.22 % instead of 92.23 %, less from 3 of 3 seeds."
-    assert table.loc["same", "finding"].startswith("What it costs does not show in 5 seeds: between −0.20 and 0.20 points.")
+    assert (
+        table.loc["better", "finding"]
+        == "It costs 2.00 points: without it 94.12 % instead of 92.12 %, more from 5 of 5 seeds."
+    )
+    assert (
+        table.loc["worse", "finding"]
+        == "It gains 1.01 points: without it 91.22 % instead of 92.23 %, less from 3 of 3 seeds."
+    )
+    assert table.loc["same", "finding"].startswith(
+        "What it costs does not show in 5 seeds: between −0.20 and 0.20 points."
+    )
 
 
 @pytest.mark.parametrize(

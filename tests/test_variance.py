@@ -48,6 +48,19 @@ def test_the_components_of_a_simulated_study_are_found() -> None:
     assert row["both_std"] == pytest.approx(np.hypot(row["seed_std"], row["binomial_std"]), rel=0.1)
 
 
+def test_three_seeds_show_the_spread_of_a_run_without_bias() -> None:
+    """Many studies of three seeds: on average their variance is that of seeds plus that of images."""
+    rng = np.random.default_rng(4)
+    variances = []
+    for _ in range(60):
+        hard = rng.random(2000) < 0.1  # in this study's test set, for every seed
+        chances = np.clip(rng.normal(0.9, 0.02, 3), 0, 1)[:, None]
+        right = (~hard & (rng.random((3, 2000)) < chances)).astype(int)
+        variances.append(spread(study_of(plain={}), table_of(plain=right), rng).iloc[0]["both_std"] ** 2)
+    seeds, flips, images = (90 * 0.02) ** 2, 100**2 * 0.9 * 0.09 / 2000, 90**2 * 0.09 / 2000
+    assert np.mean(variances) == pytest.approx(seeds + 2 * flips + images, rel=0.2)
+
+
 def test_items_that_are_hard_for_every_seed_stay_in_the_mean() -> None:
     right = np.tile((np.arange(1000) >= 100).astype(int), (5, 1))
     row = spread(study_of(same={}), table_of(same=right), np.random.default_rng(2)).iloc[0]

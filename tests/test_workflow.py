@@ -46,6 +46,8 @@ def test_the_study_ends_with_the_verdicts_and_where_the_figures_lie(checkout: Ch
     for table in NAMES:
         for kind in ("csv", "md", "tex"):
             assert (checkout.folder / f"results/smoke/tables/{table}.{kind}").stat().st_size > 100
+    findings = (checkout.folder / "results/smoke/FINDINGS.md").read_text(encoding="utf-8")
+    assert f"{len(study['runs'])} runs of {len(systems(study))} experiments, preset smoke." in findings
 
 
 def test_a_reduced_budget_tests_no_documented_number(checkout: Checkout) -> None:

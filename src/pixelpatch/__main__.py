@@ -119,8 +119,10 @@ def collect(options: argparse.Namespace) -> None:
 
 
 def tables(options: argparse.Namespace) -> None:
-    """Make one table as CSV, Markdown and LaTeX."""
-    make_table(options.table, read_study(options.study), options.tables)
+    """Make the tables as CSV, Markdown and LaTeX."""
+    study = read_study(options.study)
+    for name in options.names or NAMES:
+        make_table(name, study, options.tables)
 
 
 def figure(options: argparse.Namespace) -> None:
@@ -241,7 +243,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--tables", type=Path, required=True, help="folder of the tables to write")
 
     command = verb(tables)
-    command.add_argument("table", choices=NAMES)
+    command.add_argument("names", nargs="*", type=_table, metavar="table", help="all by default")
     command.add_argument("--study", type=Path, required=True)
     command.add_argument("--tables", type=Path, required=True, help="folder of the tables, read and written")
 
@@ -357,6 +359,13 @@ def _whole(text: str, *, least: int) -> int:
     if not text.isdecimal() or not least <= int(text) < 2**32:
         raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} on")
     return int(text)
+
+
+def _table(name: str) -> str:
+    """The name of a table."""
+    if name not in NAMES:
+        raise argparse.ArgumentTypeError(f"{name} is no table{instead(name, NAMES)}")
+    return name
 
 
 def _seeds(text: str) -> list[int]:

@@ -47,9 +47,9 @@ rule tables:
         expand(f"{RESULTS}/tables/{{tidy}}.csv", tidy=TIDY),
         study=f"{RESULTS}/study.json",
     output:
-        multiext(f"{RESULTS}/tables/{{table}}", ".csv", ".md", ".tex"),
+        expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=TABLES, format=["csv", "md", "tex"]),
     log:
-        f"logs/{STUDY['preset']}/tables/{{table}}.log",
+        f"logs/{STUDY['preset']}/tables.log",
     conda:
         "../envs/pixelpatch.yaml"
     resources:
@@ -57,9 +57,9 @@ rule tables:
         runtime=30,
     params:
         tables=lambda wildcards, output: Path(output[0]).parent,
-        source=source_digest("analysis", "formatting.py", "tables"),
+        source=source_digest("analysis", "tables", "formatting.py"),
     shell:
-        "python -m pixelpatch tables {wildcards.table} --study {input.study:q} --tables {params.tables:q} 2> {log:q}"
+        "python -m pixelpatch tables --study {input.study:q} --tables {params.tables:q} 2> {log:q}"
 
 
 rule findings:

@@ -82,7 +82,6 @@ def memory_mb(experiment):
 wildcard_constraints:
     experiment="|".join(map(re.escape, EXPERIMENTS)),
     seed="[0-9]+",
-    table="|".join(TABLES),
     figure="|".join(FIGURES),
 
 

@@ -5,15 +5,17 @@ epoch is tested); documented numbers of one system that identify the cell; and f
 are then held against documented numbers that had no part in the choice.
 
 **Explaining.** The seeds of a cell make Student's predictive distribution of a documented metric for one more run:
-n − 1 degrees of freedom around x̄, with scale s √(1 + 1/n). `log_density` is the logarithm of its density at the
-documented number; a cell's `log_likelihood` is their sum over the identifying numbers, and the cell with the largest is
-`identified`. A cell is `compatible` where no identifying number's two-sided p-value (as in the claims' table), times
-their number, is below alpha.
+n − 1 degrees of freedom around x̄, with scale s √(1 + 1/n). `log_density` is the logarithm of its density, averaged
+over what would be printed as documented; a cell's `log_likelihood` is their sum over the identifying numbers. A cell is
+`compatible` where no identifying number's two-sided p-value (as in the claims' table), times their number, is below
+alpha. Of the compatible cells the one with the largest likelihood is `identified`, or of all, where none is compatible:
+the closest. Before all members of the grid have run at their full budget, from `analysis.minimum_seeds` at least,
+nothing is identified.
 
 **Predicting.** Every run of a prediction family whose settings are those of a cell speaks for that cell; what else the
-family varies (a width, a number of heads) stands in `variant`. A prediction of a cell and variant is `consistent` where
-the p-value, times the number of claims predicted, is not below alpha; else `higher` or `lower`, of ours. The rows of
-other cells show how the verdict would move: they are no further tests.
+family varies (a width, a number of heads) stands in `variant`. Verdicts are those of the claims' rule (`reproduced`,
+`undecided`, `higher` or `lower`, of ours), with alpha shared out over the claims predicted; `not tested` is what has
+too few seeds or a reduced budget. The rows of other cells show how the verdict would move: they are no further tests.
 """
 
 from collections.abc import Iterator
@@ -26,8 +28,8 @@ from pixelpatch.analysis.documented import documented_number
 from pixelpatch.analysis.statistics import (
     mean_and_spread,
     prediction_interval,
-    prediction_p_value,
     predictive_log_density,
+    verdict_of,
 )
 from pixelpatch.study import members
 from pixelpatch.variants import described
@@ -54,8 +56,7 @@ class Cell(NamedTuple):
 def identify(study: dict, runs: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every cell's account of the identifying numbers, and its predictions: identification.csv and predictions.csv.
 
-    `runs` and `curves` are the long tables of `collect`. Cells without a run are left out; those with fewer than
-    `analysis.minimum_seeds` are not identified and get no verdict.
+    `runs` and `curves` are the long tables of `collect`. Cells without a run are left out.
     """
     ours = _Ours(study, runs, curves)
     explained = pd.DataFrame(
@@ -84,6 +85,12 @@ class _Ours:
         ran = {name for name, _ in self._final}
         return [name for name in members(self.study, family) if name in ran]
 
+    def enough(self, experiment: str) -> bool:
+        """Whether it has run at its full budget, and from as many seeds as a verdict needs."""
+        seeds = max((len(values) for (name, _), values in self._final.items() if name == experiment), default=0)
+        narrowed = self.study["experiments"][experiment]["narrowed"]
+        return not narrowed and seeds >= max(self.study["analysis"]["minimum_seeds"], 2)
+
     def epochs(self, experiment: str) -> list[int]:
         """The numbers of epochs that its runs speak for."""
         spec = self.study["experiments"][experiment]["spec"]
@@ -97,32 +104,28 @@ class _Ours:
 
 def _explanations(ours: _Ours, name: str, question: dict) -> Iterator[dict]:
     """The rows of one question in identification.csv."""
-    alpha, least = (ours.study["analysis"][key] for key in ("alpha", "minimum_seeds"))
+    alpha = ours.study["analysis"]["alpha"]
     claims = question["by"]["claims"]
+    complete = all(ours.enough(member) for member in members(ours.study, question["grid"]))
     cells = {}
     for cell in _cells(ours, name, question["grid"]):
         rows = [_number(ours, cell, cell.experiment, question["by"]["experiment"], claim) for claim in claims]
         cells[cell.experiment, cell.epochs] = rows
     for rows in cells.values():
         total = sum(row["log_density"] for row in rows)
-        enough = all(row["n_seeds"] >= least for row in rows)
+        enough = ours.enough(rows[0]["experiment"])
         fits = enough and min(row["p_value"] for row in rows) * len(rows) >= alpha
         for row in rows:
             row |= {"log_likelihood": total if enough else np.nan, "compatible": fits, "identified": False}
-    best = max(
-        (rows for rows in cells.values() if not np.isnan(rows[0]["log_likelihood"])),
-        key=lambda rows: rows[0]["log_likelihood"],
-        default=[],
-    )
-    for row in best:
-        row["identified"] = True
+    if complete:
+        for row in max(cells.values(), key=lambda rows: (rows[0]["compatible"], rows[0]["log_likelihood"])):
+            row["identified"] = True
     for rows in cells.values():
         yield from rows
 
 
 def _predictions(ours: _Ours, name: str, question: dict, chosen: set[tuple]) -> Iterator[dict]:
     """The rows of one question in predictions.csv."""
-    alpha, least = (ours.study["analysis"][key] for key in ("alpha", "minimum_seeds"))
     for cell in _cells(ours, name, question["grid"]):
         identified = tuple(cell.columns().values()) in chosen
         for prediction in question["predicts"]:
@@ -133,22 +136,20 @@ def _predictions(ours: _Ours, name: str, question: dict, chosen: set[tuple]) -> 
                     continue
                 variant = {key: value for key, value in varied["settings"].items() if key not in cell.settings}
                 for claim in prediction["claims"]:
-                    row = _number(ours, cell, member, prediction["experiment"], claim)
-                    corrected = row["p_value"] * len(prediction["claims"])
-                    side = "higher" if row["mean"] > float(row["documented"]) else "lower"
-                    verdict = "consistent" if corrected >= alpha else side
+                    row = _number(ours, cell, member, prediction["experiment"], claim, len(prediction["claims"]))
                     row |= {"identified": identified, "variant": described(variant)}
-                    yield row | {"verdict": verdict if row["n_seeds"] >= least else "not tested"}
+                    yield row if ours.enough(member) else row | {"verdict": "not tested"}
 
 
-def _number(ours: _Ours, cell: Cell, experiment: str, system: str, claim: str) -> dict:
-    """How the runs of an experiment, after the cell's epochs, stand to a documented number."""
+def _number(ours: _Ours, cell: Cell, experiment: str, system: str, claim: str, claims: int = 1) -> dict:
+    """How the runs of an experiment, after the cell's epochs, stand to a documented number, one of so many `claims`."""
     block = ours.study["experiments"][system]["claims"][claim]
     printed = documented_number(block, f"experiments.{system}.claims.{claim}")
     values = ours.values(experiment, block["metric"], cell.epochs)
     target = float(printed.value), float(printed.half_unit)
     mean, std = (float(part) for part in mean_and_spread(values))
-    low, high = prediction_interval(values, 1 - ours.study["analysis"]["alpha"])
+    alpha = ours.study["analysis"]["alpha"]
+    low, high = prediction_interval(values, 1 - alpha)
     return cell.columns() | {
         "system": system,
         "claim": claim,
@@ -159,8 +160,8 @@ def _number(ours: _Ours, cell: Cell, experiment: str, system: str, claim: str) -
         "std": std,
         "interval_low": low,
         "interval_high": high,
-        "p_value": prediction_p_value(values, *target),
-        "log_density": predictive_log_density(values, target[0]),
+        "log_density": predictive_log_density(values, *target),
+        **verdict_of(values, *target, alpha / claims)._asdict(),
     }
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 from scipy import integrate, optimize, stats
 
 from pixelpatch.analysis.documented import documented_number, kind_of
-from pixelpatch.analysis.statistics import limiting_p_value, mean_and_spread, prediction_p_value
+from pixelpatch.analysis.statistics import mean_and_spread, verdict_of
 from pixelpatch.study import systems
 
 NUMBER = ["system", "claim", "metric", "documented", "n_seeds"]
@@ -42,7 +42,7 @@ def verdict_map(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
     rows = [
         columns
         | {"n_seeds": n, "tolerance": tolerance}
-        | _verdict(values[:n], target, half_unit + tolerance * abs(target), alpha)
+        | verdict_of(values[:n], target, half_unit + tolerance * abs(target), alpha)._asdict()
         for columns, values, target, half_unit in _scores(study, runs)
         for n in range(max(least, 2), len(values) + 1)
         for tolerance in TOLERANCES
@@ -99,12 +99,3 @@ def _place(columns: dict, values: np.ndarray, target: float, half_unit: float) -
         return row | {"chance": float(surplus <= 0), "best_of": 1 if surplus <= 0 else np.nan}
     chance = stats.t.sf(surplus / (std * np.sqrt(1 + 1 / len(values))), len(values) - 1)
     return row | {"chance": float(chance), "best_of": best_of(surplus / std)}
-
-
-def _verdict(values: np.ndarray, target: float, reach: float, alpha: float) -> dict:
-    """As for the claims, but for the correction: what more seeds of this spread would refute is undecided."""
-    p_value = prediction_p_value(values, target, reach)
-    if p_value < alpha:
-        return {"p_value": p_value, "verdict": "higher" if values.mean() > target else "lower"}
-    undecided = limiting_p_value(values, target, reach) < alpha
-    return {"p_value": p_value, "verdict": "undecided" if undecided else "reproduced"}

@@ -53,6 +53,13 @@ class Paired(NamedTuple):
     p_value: float
 
 
+class Verdict(NamedTuple):
+    """What the runs say of a documented number: see `verdict_of`."""
+
+    p_value: float
+    verdict: str
+
+
 class Welch(NamedTuple):
     """Difference of two means, its confidence interval, t, and the p-values of `a != b` and of `a > b`."""
 
@@ -99,18 +106,33 @@ def prediction_p_value(values: ArrayLike, documented: float, half_unit: float) -
     return float(_p_value(_surprise(values, documented, half_unit), len(np.asarray(values))))
 
 
-def predictive_log_density(values: ArrayLike, documented: float) -> float:
-    """Logarithm of the density at `documented` of one more run like these: Student's, as in `prediction_interval`.
+def predictive_log_density(values: ArrayLike, documented: float, half_unit: float) -> float:
+    """Logarithm of the density of one more run like these, averaged over what would be printed as `documented`.
 
-    Seeds that are all equal put infinite density on their value and none elsewhere. NaN for fewer than two.
+    The distribution is Student's, as in `prediction_interval`; the average is over `half_unit` on both sides. Seeds
+    that are all equal put all density on their value and none elsewhere. NaN for fewer than two.
     """
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return np.nan
     mean, spread = (float(part) for part in mean_and_spread(values))
+    away = abs(documented - mean)
     if spread == 0:
-        return np.inf if documented == mean else -np.inf
-    return float(stats.t.logpdf(documented, len(values) - 1, mean, spread * np.sqrt(1 + 1 / len(values))))
+        return -np.log(2 * half_unit) if away <= half_unit else -np.inf
+    scale = spread * np.sqrt(1 + 1 / len(values))
+    ends = stats.t.sf([(away - half_unit) / scale, (away + half_unit) / scale], len(values) - 1)  # on the thin side
+    return float(np.log((ends[0] - ends[1]) / (2 * half_unit)))
+
+
+def verdict_of(values: ArrayLike, documented: float, half_unit: float, alpha: float) -> Verdict:
+    """`prediction_p_value`, and what it says by itself of a documented number: `higher` or `lower` (ours), where it is
+    below alpha; `undecided`, where more seeds of the present mean and spread would bring it there; or `reproduced`.
+    """
+    p_value = prediction_p_value(values, documented, half_unit)
+    if p_value < alpha:
+        return Verdict(p_value, "higher" if np.mean(values) > documented else "lower")
+    undecided = limiting_p_value(values, documented, half_unit) < alpha
+    return Verdict(p_value, "undecided" if undecided else "reproduced")
 
 
 def limiting_p_value(values: ArrayLike, documented: float, half_unit: float) -> float:
