@@ -6,8 +6,9 @@ of the training set, and what that cost; `trials` whether accuracy rises or fall
 neighbours differ.
 
 **Cost.** `tera_flops` are the floating-point operations of a run's training, forward and backward, as PyTorch counts
-those of matrix products and convolutions (a multiplication and an addition are two); `seconds` are measured, of one
-core, testing included.
+those of matrix products and convolutions (a multiplication and an addition are two); `seconds` are those measured of
+training, without validation and test. (On a CPU the transformers' attention is this package's own kernel, the CNN's
+convolutions are PyTorch's.)
 
 **Tests.** The trend is Page's (1963): the seeds that all patch sizes share are its blocks, each block ranks the sizes,
 and the p-value is twice the smaller of those for "smaller is better" and "smaller is worse". `difference` is Kendall's
@@ -18,7 +19,7 @@ one family, corrected by Holm.
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,11 +27,12 @@ import pandas as pd
 from scipy import stats
 
 from pixelpatch.analysis.statistics import holm, mean_and_spread, welch
+from pixelpatch.checks import split_sizes
 from pixelpatch.files import canonical_json
 from pixelpatch.study import members
 from pixelpatch.variants import described
 
-ACCURACY, VALIDATION, SECONDS = "test/accuracy", "validation/accuracy", "timing/seconds"
+ACCURACY, VALIDATION, SECONDS = "test/accuracy", "validation/accuracy", "timing/train_seconds"
 RECIPE = ["experiment", "settings", "n_seeds", "validation_mean", "validation_std", "chosen", "frozen"]
 SWEEP = [
     *("experiment", "train_images", "epochs", "model", "patch", "tokens", "parameters", "n_seeds"),
@@ -64,6 +66,20 @@ class Entry(NamedTuple):
         return float(self.runs[metric].mean())
 
 
+class Group(NamedTuple):
+    """One size of training set: the experiments that ran, coarse patches first and the CNN last, and those compared."""
+
+    images: int
+    entries: list[Entry]
+    compared: list[Entry]
+    others: list[Entry]
+
+    @property
+    def best(self) -> Entry | None:
+        """The transformer that validation images choose."""
+        return max(self.compared, key=lambda entry: entry.mean(VALIDATION), default=None)
+
+
 def patch_name(patch: float) -> str:
     """A patch size in words, and what has none."""
     return "CNN" if np.isnan(patch) else f"patch {patch:g}"
@@ -72,14 +88,15 @@ def patch_name(patch: float) -> str:
 def recipe(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
     """The candidates for backbone and recipe, in the config's order: the columns of patch_recipe.csv.
 
-    `chosen` has the highest mean validation accuracy of all, once all of them have run, with the same seeds; `frozen`
-    is the one whose spec is the family's own, which the sweep extends.
+    `chosen` has the highest mean validation accuracy of all, once all of them have run, from the same seeds and at
+    their full budget; `frozen` is the one that the sweep extends.
     """
-    entries = _entries(study, runs, [study["patches"]["recipe"]])
-    family = members(study, study["patches"]["recipe"])
-    means = [entry.mean(VALIDATION) for entry in entries]
+    names = members(study, study["patches"]["recipe"])
+    entries = [entry for entry in _entries(study, runs, names) if len(entry.runs)]
     seeds = {tuple(entry.runs.index) for entry in entries}
-    chosen = entries[int(np.argmax(means))] if len(entries) == len(family) and len(seeds) == 1 else None
+    narrowed = any(study["experiments"][name]["narrowed"] for name in names)
+    whole = len(entries) == len(names) and len(seeds) == 1 and not narrowed
+    chosen = max(entries, key=lambda entry: entry.mean(VALIDATION)) if whole else None
     frozen = frozen_specs(study)
     rows = []
     for entry in entries:
@@ -88,7 +105,7 @@ def recipe(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
             {
                 "experiment": entry.experiment,
                 "settings": described(study["experiments"][entry.experiment]["vary"]["settings"]),
-                "n_seeds": len(entry.runs[VALIDATION]),
+                "n_seeds": len(entry.runs),
                 "validation_mean": float(mean),
                 "validation_std": float(std),
                 "chosen": entry is chosen,
@@ -106,21 +123,22 @@ def frozen_specs(study: dict) -> list[str]:
 
 
 def sweep(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per patch size (the CNN last) and size of the training set: the columns of patch_sweep.csv.
+    """One row per patch size (the CNN last) and size of the training set that ran: the columns of patch_sweep.csv.
 
-    `best` is, of the transformers with one size of training set, the one with the best mean validation accuracy.
+    `best` is, of the transformers compared at one size of training set, the one with the best mean validation accuracy.
+    What ran at a reduced budget is left out. `seconds` is the median of the seeds.
     """
     rows = []
-    for images, entries in _by_images(study, runs).items():
-        best = _best(entries)
-        for entry in entries:
+    for group in _groups(study, runs):
+        for entry in group.entries:
             accuracy = entry.runs[ACCURACY]
             mean, std = mean_and_spread(accuracy)
             epochs = entry.spec["training"]["epochs"]
+            flops = training_flops(canonical_json(entry.spec["model"]))
             rows.append(
                 {
                     "experiment": entry.experiment,
-                    "train_images": images,
+                    "train_images": group.images,
                     "epochs": epochs,
                     "model": entry.spec["model"]["name"],
                     "patch": entry.patch,
@@ -132,20 +150,23 @@ def sweep(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
                     "test_min": accuracy.min(),
                     "test_max": accuracy.max(),
                     "validation_mean": entry.mean(VALIDATION),
-                    "best": entry is best,
-                    "tera_flops": images * epochs * training_flops(canonical_json(entry.spec["model"])) / 1e12,
-                    "seconds": entry.mean(SECONDS),
+                    "best": entry is group.best,
+                    "tera_flops": group.images * epochs * flops / 1e12,
+                    "seconds": float(entry.runs[SECONDS].median()),
                 }
             )
     return pd.DataFrame(rows, columns=SWEEP)
 
 
 def trials(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
-    """The trend, every neighbouring pair and the CNN, for each size of training set: the columns of patch_tests.csv."""
+    """The trend, every neighbouring pair and the CNN, for each size of training set: the columns of patch_tests.csv.
+
+    A patch size is compared once it and all coarser ones have run from `analysis.minimum_seeds` at least.
+    """
     rows = [
-        {"train_images": images} | row
-        for images, entries in _by_images(study, runs).items()
-        for row in _trials(entries, 1 - study["analysis"]["alpha"])
+        {"train_images": group.images} | row
+        for group in _groups(study, runs)
+        for row in _trials(group, 1 - study["analysis"]["alpha"])
     ]
     table = pd.DataFrame(rows, columns=TRIALS)
     table["p_holm"] = holm(table["p_value"].to_numpy(dtype=float)).adjusted
@@ -170,23 +191,21 @@ def training_flops(model: str) -> int:
     return counter.get_total_flops()
 
 
-def _trials(entries: list[Entry], confidence: float) -> Iterator[dict]:
-    patched = [entry for entry in entries if not np.isnan(entry.patch)]
-    if len(patched) > 2:
-        shared = pd.concat([entry.runs[ACCURACY] for entry in patched], axis="columns", join="inner").to_numpy()
-        taus = stats.kendalltau(range(len(patched)), [entry.mean(ACCURACY) for entry in patched])
+def _trials(group: Group, confidence: float) -> Iterator[dict]:
+    compared = group.compared
+    if len(compared) > 2:
+        blocks = pd.concat([entry.runs[ACCURACY] for entry in compared], axis="columns", join="inner").to_numpy()
         yield {
             "test": "trend",
-            "first": patched[0].name,
-            "second": patched[-1].name,
-            "n_first": len(shared),
-            "n_second": len(shared),
-            "difference": float(taus.statistic),
-            "p_value": trend_p_value(shared),
+            "first": compared[0].name,
+            "second": compared[-1].name,
+            "n_first": len(blocks),
+            "n_second": len(blocks),
+            "difference": float(stats.kendalltau(range(len(compared)), [e.mean(ACCURACY) for e in compared]).statistic),
+            "p_value": trend_p_value(blocks),
         }
-    pairs = [("neighbours", *pair) for pair in pairwise(patched)]
-    best = _best(entries)
-    pairs += [("CNN", best, entry) for entry in entries if best is not None and np.isnan(entry.patch)]
+    pairs = [("neighbours", *pair) for pair in pairwise(compared)]
+    pairs += [("CNN", group.best, entry) for entry in group.others if group.best]
     for test, first, second in pairs:
         a, b = (entry.runs[ACCURACY].to_numpy() for entry in (second, first))
         result = welch(a, b, confidence)
@@ -212,31 +231,32 @@ def trend_p_value(blocks: np.ndarray) -> float:
     return min(1.0, 2 * min(sides))
 
 
-def _best(entries: list[Entry]) -> Entry | None:
-    patched = [entry for entry in entries if not np.isnan(entry.patch)]
-    return max(patched, key=lambda entry: entry.mean(VALIDATION), default=None)
-
-
-def _by_images(study: dict, runs: pd.DataFrame) -> dict[int, list[Entry]]:
-    """The sweep's experiments that have runs by their number of training images, coarse patches first, the CNN last."""
+def _groups(study: dict, runs: pd.DataFrame) -> Iterator[Group]:
+    """The sweep by size of the training set, what ran at a reduced budget left out."""
+    least = max(study["analysis"]["minimum_seeds"], 2)
     by_images: dict[int, list[Entry]] = {}
-    for entry in _entries(study, runs, study["patches"]["sweep"]):
-        by_images.setdefault(int(entry.mean("data/train_images")), []).append(entry)
-    return {
-        images: sorted(by_images[images], key=lambda entry: (np.isnan(entry.patch), -entry.patch))
-        for images in sorted(by_images)
-    }
+    for entry in _entries(
+        study, runs, [name for family in study["patches"]["sweep"] for name in members(study, family)]
+    ):
+        if not study["experiments"][entry.experiment]["narrowed"]:
+            by_images.setdefault(split_sizes(entry.spec["data"])["train"], []).append(entry)
+    for images in sorted(by_images):
+        ordered = sorted(by_images[images], key=lambda entry: (np.isnan(entry.patch), -entry.patch))
+        patched = [entry for entry in ordered if not np.isnan(entry.patch)]
+        yield Group(
+            images,
+            entries=[entry for entry in ordered if len(entry.runs)],
+            compared=list(takewhile(lambda entry: len(entry.runs) >= least, patched)),
+            others=[entry for entry in ordered if np.isnan(entry.patch) and len(entry.runs) >= least],
+        )
 
 
-def _entries(study: dict, runs: pd.DataFrame, families: list[str]) -> list[Entry]:
-    """The experiments of `families` that have runs, in the config's order."""
+def _entries(study: dict, runs: pd.DataFrame, names: list[str]) -> list[Entry]:
     values = runs.pivot(index=["experiment", "seed"], columns="metric", values="value").sort_index()
     ran = values.index.unique("experiment")
+    nothing = values.iloc[:0].droplevel("experiment")
     return [
-        Entry(name, study["experiments"][name]["spec"], values.loc[name])
-        for family in families
-        for name in members(study, family)
-        if name in ran
+        Entry(name, study["experiments"][name]["spec"], values.loc[name] if name in ran else nothing) for name in names
     ]
 
 
