@@ -30,6 +30,7 @@ def study_of(narrowed: str = "", *, margin: float = 1.0, minimum_seeds: int = 3)
     """A system, another one, and a check of the first."""
     experiments = {
         name: {"title": name, "claims": {}, "narrowed": name == narrowed, "narrowing": "1 of 10 epochs"}
+        | {"resources": {}}
         for name in ("fast", "plain", "other")
     }
     experiments["fast"]["equivalent_to"] = {"experiment": "plain", "metric": "test/accuracy", "margin": margin}
@@ -48,8 +49,19 @@ def runs_of(samples: Samples) -> pd.DataFrame:
     return pd.DataFrame(rows[::-1], columns=["experiment", "seed", "narrowed", "metric", "value"])
 
 
+def made_in(samples: Samples, threads: dict[str, int] | None = None, device: str = "cpu (it)") -> pd.DataFrame:
+    """Where the runs were made: in one thread, or in as many as `threads` says."""
+    rows = [
+        (name, seed, f"runs/{name}/seed{seed}.json", device, (threads or {}).get(name, 1))
+        for name, values in samples.items()
+        for seed in range(len(values))
+    ]
+    columns = ["experiment", "seed", "record", "device", "threads", "commit", "source", "python", "torch", "numpy"]
+    return pd.DataFrame(rows, columns=columns[:5]).reindex(columns=columns)
+
+
 def the_row(samples: Samples, narrowed: str = "", **settings: float) -> pd.Series:
-    table = equivalences(study_of(narrowed, **settings), runs_of(samples))
+    table = equivalences(study_of(narrowed, **settings), runs_of(samples), made_in(samples))
     assert list(table) == COLUMNS
     assert len(table) == 1
     return table.iloc[0]
@@ -179,8 +191,21 @@ def test_what_is_not_tested_shows_means_and_why(samples: Samples, settings: dict
     assert row["mean"] == pytest.approx(np.mean(CLOSE))
 
 
+@pytest.mark.parametrize(
+    ("threads", "device", "tested"),
+    [({"fast": 2}, "cpu (it)", True), ({}, "cpu (it)", False), ({"fast": 2}, "NVIDIA H200", False)],
+)
+def test_a_check_of_threads_needs_other_threads(threads: dict[str, int], device: str, tested: bool) -> None:
+    made, samples = study_of(), {"fast": CLOSE, "plain": CLOSE}
+    made["experiments"]["fast"]["resources"] = {"threads": 2}
+    row = equivalences(made, runs_of(samples), made_in(samples, threads, device)).iloc[0]
+    assert (row.verdict == "equivalent") == tested
+    assert (row.note == "its runs and those of the reference computed in as many threads") != tested
+
+
 def test_a_check_that_did_not_run_has_no_row() -> None:
-    table = equivalences(study_of(), runs_of({"plain": CLOSE, "other": CLOSE}))
+    samples = {"plain": CLOSE, "other": CLOSE}
+    table = equivalences(study_of(), runs_of(samples), made_in(samples))
     assert (list(table), len(table)) == (COLUMNS, 0)
 
 
@@ -194,6 +219,7 @@ def folder(tmp_path: Path) -> Callable[[Samples], Path]:
     def make(samples: Samples) -> Path:
         (tmp_path / "study.json").write_text(json.dumps(study_of()), encoding="utf-8")
         runs_of(samples).to_csv(tmp_path / "runs.csv", index=False)
+        made_in(samples).to_csv(tmp_path / "provenance.csv", index=False)
         return tmp_path
 
     return make
@@ -220,7 +246,7 @@ def test_the_table_a_reader_sees(folder: Callable[[Samples], Path]) -> None:
     }  # fmt: skip
     pd.testing.assert_frame_equal(
         read_table(where, "equivalence").fillna({"note": ""}),
-        equivalences(study_of(), read_table(where, "runs")),
+        equivalences(study_of(), read_table(where, "runs"), read_table(where, "provenance")),
         check_exact=True,
         check_dtype=False,
     )
@@ -237,7 +263,8 @@ def test_a_study_without_such_checks_has_a_table_that_says_so(folder: Callable[[
 
 def test_what_is_not_tested_reads_without_holes_or_nan() -> None:
     study = study_of("fast")
-    table = equivalences(study, runs_of({"fast": CLOSE[:1], "plain": CLOSE}))
+    samples = {"fast": CLOSE[:1], "plain": CLOSE}
+    table = equivalences(study, runs_of(samples), made_in(samples))
     shown = equivalence.view(table, study).iloc[0].to_dict()
     assert (shown["n"], shown["Mean"], shown["Difference"], shown["Verdict"]) == (
         "1, 5",

@@ -30,23 +30,25 @@ def runs_of(**values: list[float]) -> pd.DataFrame:
 
 
 def test_the_expected_best_is_that_of_closed_forms_and_of_simulation() -> None:
-    assert expected_best(1) == pytest.approx(0, abs=1e-9)
-    assert expected_best(2) == pytest.approx(1 / np.sqrt(np.pi))
-    assert expected_best(3) == pytest.approx(1.5 / np.sqrt(np.pi))
-    drawn = np.random.default_rng(0).standard_normal((20_000, 50)).max(axis=1)
-    assert expected_best(50) == pytest.approx(drawn.mean(), abs=4 * drawn.std() / np.sqrt(20_000))
+    normal = 1e8  # degrees of freedom
+    assert expected_best(1, normal) == pytest.approx(0, abs=1e-6)
+    assert expected_best(2, normal) == pytest.approx(1 / np.sqrt(np.pi), rel=1e-5)
+    assert expected_best(3, normal) == pytest.approx(1.5 / np.sqrt(np.pi), rel=1e-5)
+    assert expected_best(2, 2) == pytest.approx(np.pi / np.sqrt(8), rel=1e-4)  # ∫ F (1 − F) dx, by hand
+    drawn = np.random.default_rng(0).standard_t(9, (20_000, 50)).max(axis=1)
+    assert expected_best(50, 9) == pytest.approx(drawn.mean(), abs=4 * drawn.std() / np.sqrt(20_000))
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(-2, 4.5))
 def test_best_of_is_the_least_number_of_runs_that_reaches(surplus: float) -> None:
-    k = best_of(surplus)
-    assert expected_best(k) >= surplus - 1e-4
-    assert k == 1 or expected_best(k - 1) < surplus
+    k = best_of(surplus, 9)
+    assert expected_best(k, 9) >= surplus - 1e-4
+    assert k == 1 or expected_best(k - 1, 9) < surplus
 
 
 def test_what_no_number_of_runs_reaches_is_missing() -> None:
-    assert np.isnan(best_of(7))
+    assert np.isnan(best_of(70, 9))
 
 
 def test_accuracies_are_better_above_and_losses_below() -> None:

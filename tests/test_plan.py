@@ -34,6 +34,10 @@ def test_costs_add_up_and_the_cheapest_comes_first() -> None:
     assert family["core_hours_to_do"] == pytest.approx(46 * 1.5 / 60)
     pit = table.loc["pit"]
     assert (pit["to_do"], pit["measured"], pit["core_hours_to_do"]) == (10, False, 240)
+    twice = plan(made, runs_of({"vit16_tiny_two_threads": [60.0] * 9})).set_index("experiment")
+    assert twice.loc["vit16_tiny_two_threads", "core_hours_done"] == pytest.approx(18 / 60)
+    others = runs_of({"blog_cnn": [60.0]}).assign(seed=10)  # none of those that the preset wants
+    assert plan(made, others).set_index("experiment").loc["blog_cnn", "to_do"] == 10
     shown = view(table.reset_index(), made).set_index("Experiment")
     assert shown.loc["pit", "Minutes per run"] == "at most 1,440"
     assert shown.loc["blog_budget", "Minutes per run"] == "1.5"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from checkouts import Checkout
 
 from pixelpatch.record import read_record
@@ -37,8 +38,23 @@ def test_tables_figures_and_findings_follow_from_the_records_byte_for_byte_in_tw
     assert time.perf_counter() - started < 120
     for kind in ("tables", "figures"):
         assert {path.name for path in (again / kind).iterdir()} == {path.name for path in (PUBLISHED / kind).iterdir()}
-    for path in sorted(path for path in PUBLISHED.rglob("*") if path.is_file()):
+    for path in (PUBLISHED / "FINDINGS.md", *sorted(PUBLISHED.glob("tables/*")), *sorted(PUBLISHED.glob("figures/*"))):
         assert (again / path.relative_to(PUBLISHED)).read_bytes() == path.read_bytes(), path
+
+
+def test_the_recipe_of_the_patch_comparison_is_the_one_that_validation_chose() -> None:
+    """By the rule of config.yaml, from the records themselves: no test image has a part in it."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    family = config["patches"]["recipe"]
+    accuracies: dict[str, list[float]] = {}
+    specs = {}
+    for record in map(read_record, RECORDS):
+        if record["experiment"].startswith(f"{family}-"):
+            accuracies.setdefault(record["experiment"], []).append(record["metrics"]["validation/accuracy"])
+            specs[record["experiment"]] = record["spec"]
+    assert {len(values) for values in accuracies.values()} == {config["experiments"][family]["seeds"]}
+    chosen = max(accuracies, key=lambda name: sum(accuracies[name]) / len(accuracies[name]))
+    assert specs[chosen] == config["experiments"][family]["spec"]
 
 
 @pytest.mark.parametrize("table", ["full/tables/claims.md", "benchmark/training.md", "benchmark/scale.md"])

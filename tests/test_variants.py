@@ -104,6 +104,11 @@ def test_a_mended_experiment_says_what_it_mends() -> None:
     for path, value, said in (
         ("extends", DELETE, "is missing"),
         ("extends", "vit16_tiny_bfloat16", "mends is of the system that the experiment extends, and extends is"),
+        (
+            "mends.metric",
+            "test/loss",
+            "mends.metric is 'test/loss'; an oddity's price is in points of an accuracy: test/ac",
+        ),
         ("mends.metric", "test/digit_accuracy", "mends.metric is 'test/digit_accuracy', no metric of vit16_tiny"),
         ("spec", {}, "spec is that of vit16_tiny; it must differ in the oddity that it mends."),
         ("mends.oddity", DELETE, "mends.oddity is missing"),

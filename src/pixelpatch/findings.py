@@ -10,6 +10,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pixelpatch import formatting
+from pixelpatch.analysis.claims import EXACT
 from pixelpatch.analysis.patches import patch_name
 from pixelpatch.study import members
 from pixelpatch.tables import read_table
@@ -17,10 +18,10 @@ from pixelpatch.tables.identification import cell
 from pixelpatch.variants import setting
 
 USED = (
-    *("claims", "identification", "predictions", "oddities", "patch_sweep", "patch_tests", "variance", "places"),
+    *("claims", "identification", "predictions", "oddities", "patch_recipe", "patch_sweep", "patch_tests"),
+    *("variance", "places"),
     *("equivalence", "plan", "provenance"),
 )  # of the tables
-COUNTS = ("data/", "model/")  # metrics that the spec alone decides, such as how many images there are
 
 
 def findings(study: Mapping[str, Any], tables: Path) -> str:
@@ -31,9 +32,9 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
     )  # fmt: skip
     environment.filters |= {
         name: getattr(formatting, name)
-        for name in ("fixed", "number", "p_value", "documented", "replicated", "verdict")
+        for name in ("fixed", "number", "p_value", "documented", "replicated", "verdict", "side")
     }
-    environment.filters |= {"cell": _cell, "counted": _counted, "prediction": _prediction, "trend": _trend}
+    environment.filters |= {"cell": _cell, "counted": _counted, "trend": _trend}
     environment.globals |= {"interval": formatting.interval, "mean_sd": formatting.mean_sd}
     frames = {name: read_table(tables, name) for name in USED}
     rows = {name: frame.to_dict("records") for name, frame in frames.items()}
@@ -41,11 +42,17 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
         row["cell"] = cell(row)
     for row in rows["patch_sweep"]:
         row["name"] = patch_name(row["patch"])
-    counts = [row for row in rows["claims"] if formatting.text(row["metric"]).startswith(COUNTS)]
+    counts = [row for row in rows["claims"] if formatting.text(row["metric"]).startswith(EXACT)]
     results = [row for row in rows["claims"] if row not in counts]
-    tested = [row for row in results if row["verdict"] != "not tested" and row["kind"] != "self-check"]
+    least = study["analysis"]["minimum_seeds"]
+    tested = [
+        row
+        for row in results
+        if row["verdict"] != "not tested" and row["kind"] != "self-check" and row["n_seeds"] >= least
+    ]
     titles = {name: block["title"] for name, block in study["experiments"].items()}
     unstated = _unstated(study)
+    coarse_first = sorted(rows["patch_sweep"], key=lambda row: (math.isnan(row["patch"]), -row["patch"]))
     context = {
         "study": study,
         "titles": titles,
@@ -54,7 +61,7 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
         "tally": _tally(row["verdict"] for row in tested),
         "exact": [row for row in counts if row["verdict"] != "not tested"],
         "priced": [row for row in rows["oddities"] if math.isfinite(row["p_holm"])],
-        "patches": list(dict.fromkeys(row["name"] for row in rows["patch_sweep"])),
+        "patches": list(dict.fromkeys(row["name"] for row in coarse_first)),
         "unstated": {settings: [titles[name] for name in names] for settings, names in unstated.items()},
         "marked": {system for systems in unstated.values() for system in systems},
         "not_run": [
@@ -67,6 +74,7 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
             for row in rows["plan"]
             if row["recorded"] and row["to_do"]
         ],
+        "misfit": ", ".join(row["settings"] for row in rows["patch_recipe"] if row["chosen"] and not row["frozen"]),
         "gaps": _gaps(frames["provenance"]),
         "origins": _origins(frames["provenance"]),
     }
@@ -81,15 +89,15 @@ def _tally(verdicts: Iterable[str]) -> str:
 
 def _unstated(study: Mapping[str, Any]) -> dict[str, list[str]]:
     """The settings that `identify` looks for, in words, and the systems that they are unstated of."""
-    found = {}
+    found: dict[str, list[str]] = {}
     for question in study["identify"].values():
         grid = study["experiments"][members(study, question["grid"])[0]]
         words = [setting(key) for key in grid["vary"]["settings"]]
         if grid["spec"]["evaluation"].get("test_every_epoch"):
             words.append("number of epochs")
-        uses = [use["experiment"] for use in (question["by"], *question["predicts"])]
-        found[", ".join(words)] = list(dict.fromkeys(uses))
-    return found
+        systems = found.setdefault(", ".join(words), [])
+        systems += [use["experiment"] for use in (question["by"], *question["predicts"])]
+    return {words: list(dict.fromkeys(systems)) for words, systems in found.items()}
 
 
 def _gaps(provenance: pd.DataFrame) -> list[str]:
@@ -116,15 +124,13 @@ def _cell(value: Any) -> str:
     return formatting.text(value).replace("|", r"\|").replace("\n", " ")
 
 
-def _prediction(verdict: str) -> str:
-    return {"higher": "ours is higher", "lower": "ours is lower"}.get(verdict, verdict)
-
-
 def _trend(row: Mapping[str, Any], alpha: float) -> str:
     """What a row of the trend says of ever finer patches."""
-    if not row["p_holm"] < alpha:
+    if math.isnan(row["p_holm"]):
+        return "was not tested for a trend"
+    if row["p_holm"] >= alpha:
         return "shows no trend"
-    return "rises" if row["difference"] > 0 else "falls"
+    return f"tends to {'rise' if row['difference'] > 0 else 'fall'}"
 
 
 def _counted(count: int, thing: str, things: str = "") -> str:

@@ -124,10 +124,14 @@ def replicated(row: Mapping[str, Any]) -> str:
 
 def verdict(row: Mapping[str, Any]) -> str:
     """A verdict in words that need no legend: of a refuted number or curve, on which side ours lies."""
-    words = text(row["verdict"])
-    if words not in ("higher", "lower"):
-        return words
-    return f"ours {words}" if row["kind"] in ("number", "curve") else "not reproduced"
+    words = side(row["verdict"])
+    return words if row["kind"] in ("number", "curve") or not words.startswith("ours") else "not reproduced"
+
+
+def side(verdict: str) -> str:
+    """A verdict on a number in words: where it is refuted, on which side ours lies."""
+    words = text(verdict)
+    return f"ours {words}" if words in ("higher", "lower") else words
 
 
 def text(value: Any) -> str:

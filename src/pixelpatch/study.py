@@ -38,7 +38,7 @@ def resolve(config: Json, schema: Json) -> Json:
 
     Returns the preset's name; `analysis`; `identify`; `patches`; `experiments` (title, source, resources, claims,
     `equivalent_to`, `mends` and `vary` or None, the `spec` as it will run, whether that is `narrowed`, and how, whether
-    it is `selected`, and how many seeds are `wanted` by the preset); and `runs`, one per selected experiment × seed,
+    it is `selected`, and the seeds `wanted` by the preset); and `runs`, one per selected experiment × seed,
     each with the path of its record below the preset's results folder. Raises UserError with one sentence per problem.
     """
     problems = list(_unfit_values(config))
@@ -64,7 +64,7 @@ def resolve(config: Json, schema: Json) -> Json:
             "narrowing": "; ".join(_narrowing(block["spec"], spec)),
             "claims": block.get("claims", {}),
             "selected": name in selected,
-            "wanted": 0 if preset["seeds"] == RECORDED else len(counted_seeds(preset["seeds"], block.get("seeds"))),
+            "wanted": [] if preset["seeds"] == RECORDED else counted_seeds(preset["seeds"], block.get("seeds")),
             "equivalent_to": block.get("equivalent_to"),
             "mends": {"system": block["extends"]} | block["mends"] if "mends" in block else None,
             "vary": block.get("vary"),
@@ -401,6 +401,9 @@ def _mending_problems(block: Json, known: Json, metrics: dict[str, list[str]]) -
         return
     if metric not in metrics[system]:
         yield f"mends.metric is {metric!r}, no metric of {system}{instead(metric, metrics[system])}"
+    elif not metric.endswith("accuracy"):
+        known_ones = ", ".join(known for known in metrics[system] if known.endswith("accuracy"))
+        yield f"mends.metric is {metric!r}; an oddity's price is in points of an accuracy: {known_ones}."
     if not list(differing(block["spec"], known[system]["spec"])):
         yield f"spec is that of {system}; it must differ in the oddity that it mends."
 

@@ -25,11 +25,11 @@ from typing import Any, NoReturn, Self
 from pixelpatch.errors import UserError
 from pixelpatch.files import digest, read_text
 from pixelpatch.stopping import SIGNALS, held_back
+from pixelpatch.tables import NAMES
 
 LIMIT = 30.0  # seconds that W&B may take after the end of a run: to finish starting, to upload, to say what went wrong
 ANALYSIS_LIMIT = 60.0  # the same for the analysis, which uploads tables and figures
 MODES = {"offline": "offline", "dryrun": "offline", "online": "online", "disabled": "disabled"}
-TABLES = ("claims", "comparisons", "accuracy", "equivalence")
 # How a mirror that cannot go on says what is to become of it:
 SAID, OFFLINE, AGAIN = 3, 4, 5  # it has said why; begin again, offline; begin again, its helper process is dead
 
@@ -57,10 +57,10 @@ def run_id(key: dict[str, Any], preset: str) -> str:
 def log_analysis(
     mode: str, *, preset: str, tables: Path, figures: Path, study: dict[str, Any], limit: float = ANALYSIS_LIMIT
 ) -> None:
-    """Mirror the analysis as a run of its own: those of TABLES that are in `tables`,
+    """Mirror the analysis as a run of its own: the tables that are in `tables`,
     `figures`/*.png, and how many claims got which verdict. Takes `limit` seconds at most.
     """
-    files = {name: tables / f"{name}.csv" for name in TABLES if (tables / f"{name}.csv").is_file()}
+    files = {name: tables / f"{name}.csv" for name in NAMES if (tables / f"{name}.csv").is_file()}
     content = {name: read_text(file) for name, file in files.items()}
     verdicts = [row.get("verdict") or "" for row in csv.DictReader(content.get("claims", "").splitlines())]
     tracker = Tracker.start(

@@ -17,7 +17,7 @@ rule study:
         config=lambda wildcards: json.dumps(config),
         # Not used by the command: with seeds=recorded, the runs change when a record is added.
         runs=RECORDS,
-        source=source_digest("study.py", "checks.py"),
+        source=ANALYSIS,
     shell:
         "python -m pixelpatch study --config {params.config:q} --schema {input.schema:q} --output {output:q} 2> {log:q}"
 
@@ -37,7 +37,7 @@ rule collect:
         runtime=30,
     params:
         tables=lambda wildcards, output: Path(output[0]).parent,
-        source=source_digest("analysis"),
+        source=ANALYSIS,
     shell:
         "python -m pixelpatch collect --study {input.study:q} --tables {params.tables:q} 2> {log:q}"
 
@@ -57,7 +57,7 @@ rule tables:
         runtime=30,
     params:
         tables=lambda wildcards, output: Path(output[0]).parent,
-        source=source_digest("analysis", "tables", "formatting.py"),
+        source=ANALYSIS,
     shell:
         "python -m pixelpatch tables --study {input.study:q} --tables {params.tables:q} 2> {log:q}"
 
@@ -74,7 +74,7 @@ rule findings:
         "../envs/pixelpatch.yaml"
     params:
         tables=lambda wildcards, input: Path(input.study).with_name("tables"),
-        source=source_digest("findings.py", "formatting.py", "tables"),
+        source=ANALYSIS,
         text=digest(Path(package).with_name("templates").joinpath("findings.md").read_text(encoding="utf-8")),
     shell:
         "python -m pixelpatch findings --study {input.study:q} --tables {params.tables:q} --output {output:q} 2> {log:q}"

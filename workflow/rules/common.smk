@@ -14,7 +14,7 @@ from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json, digest
 from pixelpatch.source import source_digest
 from pixelpatch.study import RECORDED, resolve, wanted_seeds
-from pixelpatch.tables import TIDY
+from pixelpatch.tables import NAMES as TABLES, TIDY
 from pixelpatch.tracking import mode
 
 # Slurm's warning before a job's time is up (train.smk) reaches every process of the job; it is for the training alone.
@@ -49,15 +49,15 @@ BESIDE_MB = 700  # in a job beside the training: two Snakemakes, Weights & Biase
 CUDA_MEMORY_MB = 4000  # that CUDA's libraries take on the host, generously
 
 
-def modules(folder, function):
-    """The modules in a folder of the package that have such a function."""
-    files = Path(package).parent.glob(f"{folder}/*.py")
-    return sorted(file.stem for file in files if f"\ndef {function}(" in file.read_text(encoding="utf-8"))
-
-
-# A table is a file of pixelpatch/tables with a make function, a figure one of pixelpatch/figures with a draw function.
-TABLES = modules("tables", "make")
-FIGURES = modules("figures", "draw")
+# A figure is a file of pixelpatch/figures with a draw function.
+FIGURES = sorted(
+    path.stem for path in Path(package).parent.glob("figures/*.py") if "\ndef draw(" in path.read_text(encoding="utf-8")
+)
+# What reads the configuration and the records, and shows them: a minute's work, so all of it is done again if any changes.
+ANALYSIS = source_digest(
+    *("analysis", "figures", "tables"),
+    *("checks.py", "findings.py", "formatting.py", "record.py", "study.py", "variants.py"),
+)
 
 
 def training_data(wildcards):

@@ -19,7 +19,7 @@ rule figure:
     params:
         tables=lambda wildcards, input: Path(input.study).with_name("tables"),
         data=lambda wildcards, input: Path(input.mnist[0]).parent,
-        source=source_digest("figures", "formatting.py", "tables"),
+        source=ANALYSIS,
     shell:
         "python -m pixelpatch figure {wildcards.figure} --study {input.study:q} --tables {params.tables:q}"
         " --data {params.data:q} --output {output.pdf:q} 2> {log:q}"

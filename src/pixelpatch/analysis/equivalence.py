@@ -43,22 +43,29 @@ COLUMNS = [
 ]
 
 
-def equivalences(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
+def equivalences(study: dict, runs: pd.DataFrame, provenance: pd.DataFrame) -> pd.DataFrame:
     """The verdict on every experiment with `equivalent_to` that has runs, in the config's order: equivalence.csv.
 
-    `runs` is the long table of `collect`; `difference` is the experiment's mean minus its reference's.
+    `runs` and `provenance` are tables of `collect`; `difference` is the experiment's mean minus its reference's.
     """
+    threads = {name: set(own) for name, own in _threads(provenance).groupby("experiment")["threads"]}
     samples = {key: group.set_index("seed")["value"] for key, group in runs.groupby(["experiment", "metric"])}
     ran = set(runs["experiment"])
     rows = [
-        _row(study, name, samples)
+        _row(study, name, samples, threads)
         for name, experiment in study["experiments"].items()
         if experiment.get("equivalent_to") and name in ran
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _row(study: dict, name: str, samples: dict[tuple[str, str], pd.Series]) -> dict:
+def _threads(provenance: pd.DataFrame) -> pd.DataFrame:
+    """In how many CPU threads every run computed; 0 where a GPU did."""
+    on_cpu = provenance["device"].str.startswith("cpu")
+    return provenance.assign(threads=provenance["threads"].where(on_cpu, 0))
+
+
+def _row(study: dict, name: str, samples: dict[tuple[str, str], pd.Series], threads: dict[str, set[int]]) -> dict:
     reference, metric, margin = (
         study["experiments"][name]["equivalent_to"][key] for key in ("experiment", "metric", "margin")
     )
@@ -80,7 +87,10 @@ def _row(study: dict, name: str, samples: dict[tuple[str, str], pd.Series]) -> d
         "n_same": int((differences == 0).sum()),
         "same_seed_std": float(mean_and_spread(differences)[1]) / np.sqrt(2),
     }
-    if reason := _untested(study, {name: len(ours), reference: len(theirs)}):
+    reason = _untested(study, {name: len(ours), reference: len(theirs)})
+    if not reason and study["experiments"][name]["resources"].get("threads") and threads[name] & threads[reference]:
+        reason = "its runs and those of the reference computed in as many threads"
+    if reason:
         return row | {"verdict": "not tested", "note": reason}
     row |= {"interval_low": result.low, "interval_high": result.high}
     row |= {"p_tost": equivalence_p_value(ours, theirs, margin), "note": ""}

@@ -3,10 +3,11 @@
 The two train the same spec but for the one oddity. `effect_points` is the mean over their common seeds of the mended
 run's metric minus that of the run as documented, in the metric's unit (points, for an accuracy): above zero, the oddity
 costs that much; `n_more` and `n_less` count the seeds whose metric is higher and lower for it. Runs of one seed share
-what the mending leaves alone (weights at the start, order of the data, all of the training where only the testing is
-mended), so the test is Student's paired one, and `interval_low..interval_high` its interval at 1 − alpha. The p-values
-of all rows are one family, corrected by Holm. Rows at a reduced budget, and those with fewer common seeds than
-`analysis.minimum_seeds`, show what there is and are no part of the family.
+what the mending leaves alone (weights at the start, the order of the data as far as as many random numbers are drawn,
+all of the training where only the testing is mended), so the test is Student's paired one, and the interval
+`interval_low..interval_high` its, at 1 − alpha. The p-values of all rows are one family, corrected by Holm. Rows at a
+reduced budget, and those with fewer common seeds than `analysis.minimum_seeds`, show what there is and are no part of
+the family.
 """
 
 import pandas as pd

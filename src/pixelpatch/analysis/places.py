@@ -3,8 +3,8 @@
 A write-up shows one run; whether that was the only one, nobody says. Of a documented final score (an accuracy or number
 right, where more is better; a loss, where less is), `rank` counts how many of our n seeds are better, plus one;
 `chance` is the probability that one more run shows it or better, by Student's predictive distribution for one run;
-`best_of` is the smallest k such that the best of k runs is expected to reach it, runs taken as normal with our mean and
-spread: 1 where our mean does, missing where more than 10⁶ would be needed.
+`best_of` is the smallest k such that the best of k runs, each from that distribution, is expected to reach it: 1 where
+our mean does, missing where more than 10⁶ would be needed, or where two seeds leave nothing to expect.
 
 The *map* gives every verdict as a function of two things that are our choice. The first n seeds are taken as if there
 were no others, and the documented number counts as met by anything within `tolerance` (a share of it) besides its last
@@ -50,20 +50,23 @@ def verdict_map(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=MAP)
 
 
-def expected_best(k: float) -> float:
-    """The expected largest of `k` standard normal numbers: ∫ x k φ(x) Φ(x)^(k − 1) dx."""
-    return float(
-        integrate.quad(lambda x: x * k * np.exp(stats.norm.logpdf(x) + (k - 1) * stats.norm.logcdf(x)), -9, 9)[0]
-    )
+def expected_best(k: float, degrees: float) -> float:
+    """The expected largest of `k` numbers from Student's distribution: ∫ Q(v^(1/k)) dv, Q being its quantiles."""
+
+    def quantile(v: float) -> float:
+        return stats.t.isf(-np.expm1(np.log(v) / k), degrees)
+
+    # In two parts, for the upper one goes to infinity at its end.
+    return float(sum(integrate.quad(quantile, *ends, limit=200)[0] for ends in ((0, 0.5), (0.5, 1))))
 
 
-def best_of(surplus: float) -> float:
-    """The smallest k whose expected best lies `surplus` standard deviations above the mean; NaN beyond MOST_RUNS."""
+def best_of(surplus: float, degrees: float) -> float:
+    """The smallest k whose expected best lies `surplus` scales above the mean; NaN beyond MOST_RUNS."""
     if surplus <= 0:
         return 1
-    if not expected_best(MOST_RUNS) >= surplus:
+    if not expected_best(MOST_RUNS, degrees) >= surplus:
         return np.nan
-    least = optimize.brentq(lambda k: expected_best(k) - surplus, 1, MOST_RUNS)
+    least = optimize.brentq(lambda k: expected_best(k, degrees) - surplus, 1, MOST_RUNS)
     return float(np.ceil(round(least, 6)))
 
 
@@ -97,5 +100,6 @@ def _place(columns: dict, values: np.ndarray, target: float, half_unit: float) -
     surplus = easiest - sign * mean
     if std == 0:
         return row | {"chance": float(surplus <= 0), "best_of": 1 if surplus <= 0 else np.nan}
-    chance = stats.t.sf(surplus / (std * np.sqrt(1 + 1 / len(values))), len(values) - 1)
-    return row | {"chance": float(chance), "best_of": best_of(surplus / std)}
+    surplus, degrees = surplus / (std * np.sqrt(1 + 1 / len(values))), len(values) - 1
+    best = best_of(surplus, degrees) if degrees > 1 else np.nan  # with one degree of freedom no mean exists
+    return row | {"chance": float(stats.t.sf(surplus, degrees)), "best_of": best}

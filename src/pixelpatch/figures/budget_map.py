@@ -60,7 +60,7 @@ def _panels(study: Mapping[str, Any], explained: pd.DataFrame) -> list[Panel]:
     )
     others = [key for key in keys if key not in axes]
     parts = cells.groupby(others, sort=False) if others else [((), cells)]
-    n = style.seeds(int(cells["n_seeds"].max()))
+    n = style.seeds(int(cells["n_seeds"].max()), least=int(cells["n_seeds"].min()))
     return [Panel("\n".join([numbers, ", ".join([n, *_words(others, values)])]), *axes, part) for values, part in parts]
 
 

@@ -1,6 +1,6 @@
 """Pixels or patches: test accuracy of one backbone at every patch size, and of a CNN with as many parameters, for each
 size of the training set and one budget of images seen; against patch size, against the floating-point operations of
-training, and against measured seconds of one core. Small points are single seeds (n in the legend), lines join their
+training, and against its measured seconds. Small points are single seeds (n in the legend), lines join their
 means; a ring marks the patch size that validation accuracy chooses, and squares are the CNN.
 """
 
@@ -37,7 +37,7 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     axes[0].set_xlabel("patch (pixels along a side)")
     axes[0].set_ylabel("test accuracy (%)")
     axes[1].set_xlabel("operations of training (10¹²)")
-    axes[2].set_xlabel("seconds of one core")
+    axes[2].set_xlabel("seconds of training")
     for axis in axes[1:]:
         axis.set_xscale("log")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from pixelpatch.analysis.identification import identify
-from pixelpatch.formatting import display, interval, level, mean_sd, number, p_value, text
+from pixelpatch.formatting import display, interval, level, mean_sd, number, p_value, side, text
 from pixelpatch.tables import read_table
 from pixelpatch.tables.identification import cell
 
@@ -38,6 +38,6 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
             "Ours (mean ± sd)": lambda row: mean_sd(row["mean"], row["std"]),
             level(alpha): lambda row: interval(row["interval_low"], row["interval_high"]),
             "p": lambda row: p_value(row["p_value"]),
-            "Verdict": lambda row: {"higher": "ours higher", "lower": "ours lower"}.get(row["verdict"], row["verdict"]),
+            "Verdict": lambda row: side(row["verdict"]),
         },
     )
