@@ -258,6 +258,7 @@ def test_no_text_is_cut_off_or_covers_another(name: str, kind: str, world: World
         world = World(tmp_path, seeds=1, narrowed=tuple(TITLES))
     figure = world.draw(name)
     texts, found = boxes(figure)
+    assert not any("\\math" in text for text in texts)  # formulas are printed as they are
     inside = (found[:, :2] >= 0) & (found[:, 2:] <= figure.bbox.size)
     assert [text for text, whole in zip(texts, inside.all(axis=1), strict=True) if not whole] == []
     x0, y0, x1, y1 = found.T

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from pixelpatch.figures import style
 from pixelpatch.tables import read_table
@@ -23,7 +24,8 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     sweep, runs = read_table(tables, "patch_sweep"), read_table(tables, "runs")
     if sweep.empty:
         return style.empty("No patch sizes were compared")
-    places = {name: place for place, name in enumerate(dict.fromkeys(_names(sweep.sort_values("patch")[::-1])))}
+    coarse_first = sweep.sort_values("patch", ascending=False)  # and what has no patches last
+    places = {name: place for place, name in enumerate(dict.fromkeys(_names(coarse_first)))}
     sweep = sweep.assign(place=[places[name] for name in _names(sweep)])
     figure = Figure(figsize=(style.PAGE, 2.9), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
@@ -31,15 +33,15 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
         for place, (images, rows) in enumerate(sweep.groupby("train_images")):
             n = style.seeds(int(rows["n_seeds"].max()), least=int(rows["n_seeds"].min()))
             _line(axis, x, rows, runs, style.COLOURS[place], f"{images:,} training images\n{n}")
-        if axis is not axes[0]:  # at the top, for all: what a patch costs hardly depends on the training set
-            _label(axis, x, rows)
     axes[0].set_xticks(range(len(places)), list(places))
     axes[0].set_xlabel("patch (pixels along a side)")
     axes[0].set_ylabel("test accuracy (%)")
     axes[1].set_xlabel("operations of training (10¹²)")
     axes[2].set_xlabel("seconds of training")
+    _label(axes[1], rows)  # at the top, for all: so many operations whatever the training set
     for axis in axes[1:]:
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
@@ -57,10 +59,10 @@ def _line(axis: Axes, x: str, rows: pd.DataFrame, runs: pd.DataFrame, colour: st
             axis.plot([row[x]], [row["test_mean"]], "o", ms=8, mfc="none", color=colour)
 
 
-def _label(axis: Axes, x: str, rows: pd.DataFrame) -> None:
+def _label(axis: Axes, rows: pd.DataFrame) -> None:
     """The patches of `rows`, above their points."""
     for name, row in zip(_names(rows), rows.to_dict("records"), strict=True):
-        at = row[x], row["test_max"]
+        at = row["tera_flops"], row["test_max"]
         axis.annotate(name, at, (0, 5), textcoords="offset points", size=6, ha="center")
 
 
