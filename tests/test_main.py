@@ -259,6 +259,18 @@ def test_a_study_is_trained_once(run: Run, study: Path, mnist: list[Path]) -> No
     assert mnist == [Path("x")]  # where nothing is left to train, MNIST is not even read
 
 
+@pytest.mark.parametrize(("given", "expected"), [((), (1, 2)), (("--threads", "3"), (3, 3))])
+def test_a_study_says_in_how_many_threads_unless_the_command_does(
+    run: Run, study: Path, given: tuple[str, ...], expected: tuple[int, int]
+) -> None:
+    content = json.loads(study.read_text())
+    content["experiments"]["smaller"]["resources"] = {"threads": 2}
+    study.write_text(json.dumps(content))
+    assert run("train", study, *HERE, "--seeds", "0", *given)[0] == 0
+    made = [read_record(study.parent / f"runs/{name}/seed0.json") for name in ("small", "smaller")]
+    assert tuple(record["provenance"]["threads"] for record in made) == expected
+
+
 def test_a_missing_record_alone_is_made_again_and_is_the_same(run: Run, study: Path, mnist: list[Path]) -> None:
     run("train", study, *HERE)
     made = records(study.parent)
