@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -259,6 +260,7 @@ def test_a_study_is_trained_once(run: Run, study: Path, mnist: list[Path]) -> No
     assert mnist == [Path("x")]  # where nothing is left to train, MNIST is not even read
 
 
+@pytest.mark.usefixtures("mnist")
 @pytest.mark.parametrize(("given", "expected"), [((), (1, 2)), (("--threads", "3"), (3, 3))])
 def test_a_study_says_in_how_many_threads_unless_the_command_does(
     run: Run, study: Path, given: tuple[str, ...], expected: tuple[int, int]
@@ -267,6 +269,7 @@ def test_a_study_says_in_how_many_threads_unless_the_command_does(
     content["experiments"]["smaller"]["resources"] = {"threads": 2}
     study.write_text(json.dumps(content))
     assert run("train", study, *HERE, "--seeds", "0", *given)[0] == 0
+    torch.set_num_threads(1)  # as all other tests have it
     made = [read_record(study.parent / f"runs/{name}/seed0.json") for name in ("small", "smaller")]
     assert tuple(record["provenance"]["threads"] for record in made) == expected
 
