@@ -17,6 +17,7 @@ from pixelpatch.analysis.collect import CONFUSION, CORRECTNESS, CURVES, PROVENAN
 from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json
 from pixelpatch.record import provenance, seal_record, write_record
+from pixelpatch.runs import diverged
 from pixelpatch.study import merge
 
 SPEC = {
@@ -54,7 +55,10 @@ def record(experiment: str, seed: int, **changes: Any) -> dict:
 def study_of(*runs: tuple[str, int], narrowed: tuple[str, ...] = (), spec: dict = SPEC) -> dict:
     """The study that selects these runs of `one` and `two`."""
     return {
-        "experiments": {name: {"spec": spec, "narrowed": name in narrowed, "resources": {}} for name in ("one", "two")},
+        "experiments": {
+            name: {"spec": spec, "narrowed": name in narrowed, "resources": {}, "may_diverge": False}
+            for name in ("one", "two")
+        },
         "runs": [{"experiment": name, "seed": seed, "record": f"runs/{name}/seed{seed}.json"} for name, seed in runs],
     }
 
@@ -351,6 +355,25 @@ def test_every_run_says_where_it_comes_from(tmp_path: Path) -> None:
         "source": origin["source"],
         **origin["versions"],
         "interruptions": 2,
+        "diverged": None,
     }
     write(tmp_path, study)  # an old record may say less
     assert collect(study, tmp_path).provenance["commit"].isna().all()
+
+
+def test_a_run_that_diverged_is_one_where_it_may(tmp_path: Path) -> None:
+    study = study_of(("one", 0), ("one", 1), ("two", 0))
+    write(tmp_path, study)
+    nothing = diverged("The loss became nan at epoch 2, step 7 of 9", 3.5)
+    write_record(tmp_path / "runs/one/seed1.json", record("one", 1) | nothing)
+    with pytest.raises(UserError, match=r"one/seed1.json diverged, which one may not; delete it, change the spec"):
+        collect(study, tmp_path)
+    study["experiments"]["one"]["may_diverge"] = True
+    tidy = collect(study, tmp_path)
+    own = tidy.runs[(tidy.runs["experiment"] == "one") & (tidy.runs["seed"] == 1)]
+    assert own[["metric", "value"]].to_numpy().tolist() == [["timing/seconds", 3.5]]
+    assert len(tidy.confusion.groupby(["experiment", "seed"])) == len(tidy.correctness) == 2
+    assert tidy.provenance["diverged"].fillna("").tolist() == ["", "The loss became nan at epoch 2, step 7 of 9", ""]
+    write_record(tmp_path / "runs/one/seed1.json", record("one", 1) | nothing | {"metrics": {"test/accuracy": 99.0}})
+    with pytest.raises(UserError, match=r"one/seed1.json diverged and yet has results; delete it and run again"):
+        collect(study, tmp_path)

@@ -56,7 +56,19 @@ def made_in(samples: Samples, threads: dict[str, int] | None = None, device: str
         for name, values in samples.items()
         for seed in range(len(values))
     ]
-    columns = ["experiment", "seed", "record", "device", "threads", "commit", "source", "python", "torch", "numpy"]
+    columns = [
+        "experiment",
+        "seed",
+        "record",
+        "device",
+        "threads",
+        "commit",
+        "source",
+        "python",
+        "torch",
+        "numpy",
+        "diverged",
+    ]
     return pd.DataFrame(rows, columns=columns[:5]).reindex(columns=columns)
 
 

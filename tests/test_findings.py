@@ -21,8 +21,14 @@ STUDY = study(("preset", "full"))
 VALUES = {"accuracy": 95.0, "loss": 0.1, "correct": 9500, "images": 1000, "parameters": 7, "length": 49, "epoch": 3}
 
 
-def write_tables(folder: Path, made: dict[str, Any], seeds: dict[str, range]) -> None:
-    """All tables of a study in which each experiment of `seeds` has run from these, with numbers made up by seed."""
+def write_tables(
+    folder: Path, made: dict[str, Any], seeds: dict[str, range], diverged: dict[str, str] | None = None
+) -> None:
+    """All tables of a study in which each experiment of `seeds` has run from these, with numbers made up by seed.
+
+    Those of `diverged` have no score, but the reason that it says.
+    """
+    diverged = diverged or {}
     rng = np.random.default_rng(0)
     runs, curves, correctness, provenance = [], [], [], []
     for name, own in seeds.items():
@@ -30,7 +36,7 @@ def write_tables(folder: Path, made: dict[str, Any], seeds: dict[str, range]) ->
         sizes = split_sizes(block["spec"]["data"])
         for seed in own:
             run, narrowed = (name, seed), block["narrowed"]
-            for metric in metrics_of(block["spec"]):
+            for metric in metrics_of(block["spec"]) if name not in diverged else ():
                 of_split = sizes.get(metric.removeprefix("data/").removesuffix("_images"))
                 value = of_split or next((value for end, value in VALUES.items() if metric.endswith(end)), 13)
                 value *= 1 if metric.startswith(("data/", "model/")) else 1 + rng.normal(0, 0.002)
@@ -41,7 +47,7 @@ def write_tables(folder: Path, made: dict[str, Any], seeds: dict[str, range]) ->
             runs.append((*run, narrowed, "timing/images_per_second", 10.0))
             if name in systems(made):
                 correctness.append((*run, 400, packed(rng.random(400) < 0.95)))
-            origin = ("cpu (it)", 1, True, "0123456789", False, "feed", "3.11", "2.14", "2.4", 0)
+            origin = ("cpu (it)", 1, True, "0123456789", False, "feed", "3.11", "2.14", "2.4", 0, diverged.get(name))
             provenance.append((*run, f"runs/{name}/seed{seed}.json", *origin))
     tidy = {
         "runs": (runs, "experiment seed narrowed metric value"),
@@ -49,7 +55,8 @@ def write_tables(folder: Path, made: dict[str, Any], seeds: dict[str, range]) ->
         "correctness": (correctness, "experiment seed items right"),
         "provenance": (
             provenance,
-            "experiment seed record device threads compiled commit dirty source python torch numpy interruptions",
+            "experiment seed record device threads compiled commit dirty source python torch numpy interruptions "
+            "diverged",
         ),
     }
     for name, (rows, columns) in tidy.items():
@@ -63,7 +70,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tables of a study in which everything ran from four seeds, but for one experiment and one seed."""
     folder = tmp_path_factory.mktemp("tables")
     seeds = {name: range(4) for name in STUDY["experiments"] if name != "pit_pre_norm"}
-    write_tables(folder, STUDY, seeds | {"blog_cnn": [0, 1, 3]})
+    write_tables(folder, STUDY, seeds | {"blog_cnn": [0, 1, 3]}, {"blog_budget-0.1-0.9": "The loss became nan"})
     return folder
 
 
@@ -111,6 +118,7 @@ def test_every_oddity_has_its_price_and_what_was_not_run_is_named(whole: Path) -
     assert "Not run, with the core-hours that were put aside for them: pit_pre_norm (120)." in limits
     assert "blog_cnn (3 of 10)" in limits
     assert "up to an experiment's highest: blog_cnn seed 2." in limits
+    assert "- Diverged: blog_budget-0.1-0.9 (4 of 4 runs)." in limits
     assert "on cpu (it), Python 3.11, PyTorch 2.14, by training code feed, at 0123456" in limits
 
 

@@ -68,6 +68,12 @@ def tables_of(study: dict[str, Any], seeds: int, spread: float = 0.1) -> tuple[p
     return curves[curves["epoch"] == EPOCHS].drop(columns="epoch"), curves
 
 
+def made_whole(*diverged: str) -> pd.DataFrame:
+    """The provenance of runs of which these experiments diverged, from one seed."""
+    rows = [(name, 0, "The loss became nan") for name in diverged]
+    return pd.DataFrame(rows, columns=["experiment", "seed", "diverged"])
+
+
 def documented_at(rate: float, epoch: int, vit: float) -> dict[str, str]:
     value = accuracy(rate, epoch)
     return {"cnn/accuracy": f"{value:.2f}", "cnn/loss": f"{(100 - value) / 20:.4f}", "vit/accuracy": f"{vit:.2f}"}
@@ -78,7 +84,7 @@ def documented_at(rate: float, epoch: int, vit: float) -> dict[str, str]:
 def test_the_cell_that_made_the_documents_is_identified(rate: float, epoch: int) -> None:
     """And the other system's number is predicted by it: right with one of the widths, wrong with the other."""
     made = study_of(documented_at(rate, epoch, accuracy(rate, epoch) + 1.6))
-    explained, predicted = identify(made, *tables_of(made, seeds=8))
+    explained, predicted = identify(made, *tables_of(made, seeds=8), made_whole())
     assert (list(explained), list(predicted)) == (IDENTIFICATION, PREDICTIONS)
     assert len(explained) == len(RATES) * EPOCHS * 2
     chosen = explained[explained["identified"]]
@@ -94,7 +100,7 @@ def test_the_cell_that_made_the_documents_is_identified(rate: float, epoch: int)
 def test_what_is_computed_is_student_s() -> None:
     made = study_of(documented_at(0.01, 2, 93))
     runs, curves = tables_of(made, seeds=5)
-    row = identify(made, runs, curves)[0].iloc[2]
+    row = identify(made, runs, curves, made_whole())[0].iloc[2]
     here = curves[(curves.experiment == "grid-0.01") & (curves.epoch == 2) & (curves.metric == "test/accuracy")]
     values = here["value"].to_numpy()
     predictive = stats.t(4, values.mean(), values.std(ddof=1) * math.sqrt(1 + 1 / 5))
@@ -123,11 +129,11 @@ def test_the_density_is_symmetric_and_finite_however_far_away(values: list[int],
 
 def test_too_few_seeds_identify_nothing_and_no_runs_have_no_row() -> None:
     made = study_of(documented_at(0.01, 2, 93))
-    explained, predicted = identify(made, *tables_of(made, seeds=2))
+    explained, predicted = identify(made, *tables_of(made, seeds=2), made_whole())
     assert not explained["identified"].any()
     assert not explained["compatible"].any()
     assert set(predicted["verdict"]) == {"not tested"}
-    explained, predicted = identify(made, *tables_of(made, seeds=0))
+    explained, predicted = identify(made, *tables_of(made, seeds=0), made_whole())
     assert (list(explained), list(predicted)) == (IDENTIFICATION, PREDICTIONS)
     assert explained.empty
     assert identification.view(explained, made).empty
@@ -144,7 +150,7 @@ def test_a_grid_that_has_not_run_whole_identifies_nothing(lacking: str) -> None:
     else:
         least = 0 if lacking == "runs" else 2
         runs, curves = (table[(table.experiment != last) | (table.seed < least)] for table in (runs, curves))
-    explained, predicted = identify(made, runs, curves)
+    explained, predicted = identify(made, runs, curves, made_whole())
     assert not explained["identified"].any()
     assert explained["compatible"].any()
     assert not explained.loc[explained["experiment"] == last, "compatible"].any()
@@ -152,14 +158,27 @@ def test_a_grid_that_has_not_run_whole_identifies_nothing(lacking: str) -> None:
     assert bool(untested) == (lacking == "budget")
 
 
+def test_settings_at_which_a_seed_diverges_have_run_and_explain_nothing() -> None:
+    made = study_of(documented_at(RATES[-1], 2, 93))
+    runs, curves = tables_of(made, seeds=5)
+    best = f"grid-{RATES[-1]}"
+    assert set(identify(made, runs, curves, made_whole())[0].query("identified")["experiment"]) == {best}
+    for lost in (1, 5):  # of five seeds; what diverged has the seconds that it took, and no score
+        some = [table[(table.experiment != best) | (table.seed >= lost)] for table in (runs, curves)]
+        explained, predicted = identify(made, *some, made_whole(best))
+        assert explained["identified"].sum() == 2
+        assert not explained.loc[explained["experiment"] == best, ["identified", "compatible"]].any(axis=None)
+        assert not predicted.loc[predicted["experiment"] == best, "identified"].any()
+
+
 def test_of_many_cells_a_compatible_one_is_identified_and_the_closest_where_none_is() -> None:
     made = study_of(documented_at(0.01, 2, 93))
     runs, curves = tables_of(made, seeds=5)
-    compatible = identify(made, runs, curves)[0]
+    compatible = identify(made, runs, curves, made_whole())[0]
     assert compatible.loc[compatible["identified"], "compatible"].all()
     for name in ("accuracy", "loss"):
         made["experiments"]["cnn"]["claims"][name]["documented"] = "50.00"
-    far = identify(made, runs, curves)[0]
+    far = identify(made, runs, curves, made_whole())[0]
     assert not far["compatible"].any()
     chosen = far[far["identified"]]
     assert len(chosen) == 2
@@ -168,7 +187,7 @@ def test_of_many_cells_a_compatible_one_is_identified_and_the_closest_where_none
 
 def test_readers_see_the_best_cell_first() -> None:
     made = study_of(documented_at(0.1, 3, 95))
-    explained, predicted = identify(made, *tables_of(made, seeds=6))
+    explained, predicted = identify(made, *tables_of(made, seeds=6), made_whole())
     shown = identification.view(explained, made).iloc[0]
     assert shown["Settings"] == "learning rate 0.1, 3 epochs"
     assert shown[""] == "identified"

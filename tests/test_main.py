@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -372,6 +373,29 @@ def test_a_run_that_diverges_does_not_stop_the_others(run: Run, mnist: list[Path
     assert status == 1
     assert list(records(tmp_path)) == ["runs/small/seed0.json", "runs/small/seed1.json"]
     assert said.count("The loss became nan") == 2
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_that_a_run_diverges_can_be_a_result(alone: bool, run: Run, mnist: list[Path], tmp_path: Path) -> None:
+    spec = copy.deepcopy(SPEC)
+    spec["training"] |= {"optimiser": "sgd", "learning_rate": 1e30}
+    path = tmp_path / "runs/broken/seed0.json"
+    study = write_study(tmp_path / "study.json", broken=spec)
+    content = json.loads(study.read_text())
+    content["experiments"]["broken"]["may_diverge"] = True
+    study.write_text(json.dumps(content))
+    given = ["train", "--experiment", "broken", "--spec", json.dumps(spec), "--seed", "0", "--record", path]
+    for _ in range(2):  # the second finds the record, and trains nothing
+        status, said = run(*(given if alone else ["train", study, "--seeds", "0"]), *HERE, *["--may-diverge"] * alone)
+        assert status == 0
+    assert said.endswith("is there already; delete it to have it made anew\n" if alone else "is there already\n")
+    record = read_record(path)
+    assert re.fullmatch(r"The loss became nan at epoch \d, step \d+ of \d+", record["provenance"]["diverged"])
+    assert record["metrics"] == record["curve"] == {}
+    assert record["predictions"] == record["labels"] == ""
+    assert record["timing"].keys() == {"seconds"}
+    assert record["provenance"]["interruptions"] == []
+    assert os.listdir(path.parent) == ["seed0.json"]
 
 
 def test_what_diverged_is_said_also_where_the_rest_cannot_go_on(run: Run, mnist: list[Path], tmp_path: Path) -> None:

@@ -231,6 +231,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="CPU threads, as the study has it or 1 by default; bits repeat at the same number",
     )
     command.add_argument("--device", help="cpu or cuda; the GPU if there is one, by default")
+    command.add_argument(
+        "--may-diverge", action="store_true", help="of a single run: that it diverges is a result, and is recorded"
+    )
     command.add_argument("--preset", default="", help="of a single run: the preset's name, for Weights & Biases")
     command.add_argument("--tracking", help=tracking)
 
@@ -288,7 +291,7 @@ def _runs(options: argparse.Namespace) -> list["Run"]:
                 f"--record is {options.record}; a run's own files end so, choose a name such as seed0.json."
             )
         spec = _json(options.spec, "--spec")
-        return [Run(options.experiment, options.seed, spec, options.record, options.threads or 1)]
+        return [Run(options.experiment, options.seed, spec, options.record, options.threads or 1, options.may_diverge)]
     if given:
         raise UserError(
             f"--{given[0]} is for a single run, without a study.json; choose from a study with --only and --seeds."
@@ -311,6 +314,7 @@ def _runs(options: argparse.Namespace) -> list["Run"]:
             spec=study["experiments"][run["experiment"]]["spec"],
             record=options.study.parent / run["record"],
             threads=options.threads or study["experiments"][run["experiment"]]["resources"].get("threads", 1),
+            may_diverge=study["experiments"][run["experiment"]].get("may_diverge", False),
         )
         for run in study["runs"]
         if run["experiment"] in names and run["seed"] in chosen

@@ -75,6 +75,7 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
             if row["recorded"] and row["to_do"]
         ],
         "misfit": ", ".join(row["settings"] for row in rows["patch_recipe"] if row["chosen"] and not row["frozen"]),
+        "diverged": _diverged(frames["provenance"]),
         "gaps": _gaps(frames["provenance"]),
         "origins": _origins(frames["provenance"]),
     }
@@ -106,6 +107,15 @@ def _gaps(provenance: pd.DataFrame) -> list[str]:
         f"{experiment} seed {seed}"
         for experiment, seeds in provenance.groupby("experiment", sort=False)["seed"]
         for seed in sorted(set(range(seeds.max())) - set(seeds))
+    ]
+
+
+def _diverged(provenance: pd.DataFrame) -> list[str]:
+    """How many runs of which experiment diverged."""
+    return [
+        f"{experiment} ({own['diverged'].notna().sum()} of {_counted(len(own), 'run')})"
+        for experiment, own in provenance.groupby("experiment", sort=False)
+        if own["diverged"].notna().any()
     ]
 
 

@@ -44,6 +44,7 @@ class Run:
     spec: Any
     record: Path
     threads: int = 1  # of the CPU
+    may_diverge: bool = False
 
     @property
     def name(self) -> str:
@@ -85,8 +86,8 @@ class Run:
         """Train, from where an attempt that was stopped left off, and write the record.
 
         A run that another process works on is left alone, and the answer False, unless `wait` says to wait for it.
-        A record of this very run, made by this very code, is kept. Raises Diverged and Stopped as `train` does, and
-        UserError where a file cannot be written.
+        A record of this very run, made by this very code, is kept. Raises Stopped as `train` does, Diverged unless that
+        is a result (and recorded, without any score), and UserError where a file cannot be written.
         """
         lock = self.new_lock()
         if not lock.take():
@@ -127,18 +128,24 @@ class Run:
             tags=[how.preset, how.device],
             config=run | {"preset": how.preset, "provenance": origin},
         )
-        summary = None
+        summary, began = None, time.perf_counter()
         try:
-            result = train(
-                self.spec, self.seed, mnist, **where, checkpoint=self.checkpoint, stop=how.stop, follow=tracker.log
-            )
+            try:
+                result = train(
+                    self.spec, self.seed, mnist, **where, checkpoint=self.checkpoint, stop=how.stop, follow=tracker.log
+                )
+            except Diverged as error:
+                if not self.may_diverge:
+                    raise
+                result = diverged(str(error).partition(";")[0], time.perf_counter() - began)
             write_record(self.record, {"format": FORMAT} | run | result | {"provenance": origin | result["provenance"]})
             timing = {f"timing/{key}": value for key, value in result["timing"].items() if not isinstance(value, list)}
             summary = result["metrics"] | timing
         finally:
             tracker.finish(summary)
-        scores = ", ".join(f"{key} {value:.4g}" for key, value in result["metrics"].items() if key.startswith("test/"))
-        self.say(f"{scores}, {result['timing']['seconds']:.0f} s → {self.record}")
+        scores = [f"{key} {value:.4g}" for key, value in result["metrics"].items() if key.startswith("test/")]
+        came_out = ", ".join(scores) or result["provenance"]["diverged"]
+        self.say(f"{came_out}, {result['timing']['seconds']:.0f} s → {self.record}")
 
     def _made(self) -> bool:
         """Whether there is a valid record of this very run, made by this very code."""
@@ -156,6 +163,12 @@ class Run:
         self.checkpoint.unlink(missing_ok=True)
         remove_temporaries(self.checkpoint)
         remove_temporaries(self.record)
+
+
+def diverged(why: str, seconds: float) -> dict[str, Any]:
+    """What a record has of a run that diverged: `why` in its provenance, the seconds of the last attempt, no score."""
+    nothing = {"metrics": {}, "curve": {}, "predictions": "", "labels": ""}
+    return nothing | {"timing": {"seconds": seconds}, "provenance": {"diverged": why, "interruptions": []}}
 
 
 def device_name(device: str) -> str:

@@ -37,9 +37,10 @@ def resolve(config: Json, schema: Json) -> Json:
     """The study that `config` describes, valid under the JSON schema `schema`.
 
     Returns the preset's name; `analysis`; `identify`; `patches`; `experiments` (title, source, resources, claims,
-    `equivalent_to`, `mends` and `vary` or None, the `spec` as it will run, whether that is `narrowed`, and how, whether
-    it is `selected`, and the seeds `wanted` by the preset); and `runs`, one per selected experiment × seed,
-    each with the path of its record below the preset's results folder. Raises UserError with one sentence per problem.
+    `may_diverge`, `equivalent_to`, `mends` and `vary` or None, the `spec` as it will run, whether that is `narrowed`,
+    and how, whether it is `selected`, and the seeds `wanted` by the preset); and `runs`, one per selected experiment ×
+    seed, each with the path of its record below the preset's results folder. Raises UserError with one sentence per
+    problem.
     """
     problems = list(_unfit_values(config))
     if not problems:
@@ -65,6 +66,7 @@ def resolve(config: Json, schema: Json) -> Json:
             "claims": block.get("claims", {}),
             "selected": name in selected,
             "wanted": [] if preset["seeds"] == RECORDED else counted_seeds(preset["seeds"], block.get("seeds")),
+            "may_diverge": block.get("may_diverge", False),
             "equivalent_to": block.get("equivalent_to"),
             "mends": {"system": block["extends"]} | block["mends"] if "mends" in block else None,
             "vary": block.get("vary"),

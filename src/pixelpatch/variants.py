@@ -10,7 +10,7 @@ from pixelpatch.errors import UserError
 
 Json = dict[str, Any]
 MOST_MEMBERS = 1000  # of a family
-OWN = ("claims", "equivalent_to", "extends", "mends", "vary")  # keys that are not inherited
+OWN = ("claims", "equivalent_to", "extends", "may_diverge", "mends", "vary")  # keys that are not inherited
 
 
 def merge(base: Json, change: Json) -> Json:

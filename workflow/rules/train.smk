@@ -23,6 +23,7 @@ rule train:
         data=DATA,
         # As the experiment has it, also where there are fewer cores: its bits depend on it.
         threads=lambda wildcards, threads: EXPERIMENTS[wildcards.experiment]["resources"].get("threads", threads),
+        may_diverge=lambda wildcards: "--may-diverge" if EXPERIMENTS[wildcards.experiment]["may_diverge"] else "",
         spec=lambda wildcards: canonical_json(EXPERIMENTS[wildcards.experiment]["spec"]),
         # Not used by the command: it has Snakemake notice edits of the code that training runs.
         source=source_digest(),
@@ -30,4 +31,4 @@ rule train:
         # >>: a second copy of the job may wait, and say so, while the first one's words go on.
         # exec: the shell would die at once of a SIGTERM to the whole job, and Slurm kill what its end leaves behind.
         "exec python -m pixelpatch train --experiment {wildcards.experiment} --spec {params.spec:q} --seed {wildcards.seed}"
-        " --data {params.data:q} --threads {params.threads} --record {output:q} $HOW 2>> {log:q}"
+        " --data {params.data:q} --threads {params.threads} --record {output:q} {params.may_diverge} $HOW 2>> {log:q}"

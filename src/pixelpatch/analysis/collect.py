@@ -22,7 +22,7 @@ CONFUSION = ["experiment", "seed", "label", "predicted", "count"]
 CORRECTNESS = ["experiment", "seed", "items", "right"]
 PROVENANCE = [
     *("experiment", "seed", "record", "device", "threads", "compiled", "commit", "dirty", "source"),
-    *("python", "torch", "numpy", "interruptions"),
+    *("python", "torch", "numpy", "interruptions", "diverged"),
 ]
 
 OTHER = 10  # the column of a confusion matrix for whatever is not a digit
@@ -64,7 +64,10 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
         except UserError as error:
             problems.append(str(error))
             continue
-        problems += list(_problems(run, record, study["experiments"])) or _strays(run, record, first)
+        diverged = record["provenance"].get("diverged")
+        problems += list(_problems(run, record, study["experiments"])) or (
+            [] if diverged else _strays(run, record, first)
+        )
         made_by = record["provenance"].get("source", "unknown")
         if source and made_by != source:
             problems.append(
@@ -74,6 +77,10 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
             continue  # only the other problems are still of interest
         narrowed = study["experiments"][run["experiment"]]["narrowed"]
         runs += [(run["experiment"], run["seed"], narrowed, *pair) for pair in _numbers(record)]
+        provenance.append(_provenance(run, record["provenance"]))
+        sources[made_by] += 1
+        if diverged:
+            continue
         curves += [
             (run["experiment"], run["seed"], narrowed, metric, epoch, value)
             for metric, values in record["curve"].items()
@@ -83,8 +90,6 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
         if run["experiment"] in of_systems:
             right = codes(record["labels"]) == codes(record["predictions"])
             correctness.append((run["experiment"], run["seed"], len(right), packed(right)))
-        provenance.append(_provenance(run, record["provenance"]))
-        sources[made_by] += 1
     if problems:
         raise UserError(_listed(problems))
     return Tidy(
@@ -134,6 +139,12 @@ def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
         for metric in failed:
             yield f"{name} has a value of {metric} that is not a finite number; delete it and run again."
         return
+    if record["provenance"].get("diverged"):
+        if not experiments[run["experiment"]]["may_diverge"]:
+            yield f"{name} diverged, which {run['experiment']} may not; delete it, change the spec and run again."
+        elif any(record[key] for key in ("metrics", "curve", "predictions", "labels")):
+            yield f"{name} diverged and yet has results; delete it and run again."
+        return
     for contradiction in contradictions(record, record["spec"]):
         yield f"{name} {contradiction}; delete it and run again."
 
@@ -160,7 +171,8 @@ def _provenance(run: dict, origin: dict) -> dict:
     known = {key: origin.get(key) for key in ("device", "threads", "compiled", "source")}
     known |= {key: git.get(key) for key in ("commit", "dirty")}
     known |= {key: versions.get(key) for key in ("python", "torch", "numpy")}
-    return run | known | {"interruptions": len(origin.get("interruptions", []))}
+    counted = {"interruptions": len(origin.get("interruptions", [])), "diverged": origin.get("diverged")}
+    return run | known | counted
 
 
 def _finite(value: Any) -> bool:

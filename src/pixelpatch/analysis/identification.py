@@ -10,7 +10,7 @@ over what would be printed as documented; a cell's `log_likelihood` is their sum
 `compatible` where no identifying number's two-sided p-value (as in the claims' table), times their number, is below
 alpha. Of the compatible cells the one with the largest likelihood is `identified`, or of all, where none is compatible:
 the closest. Before all members of the grid have run at their full budget, from `analysis.minimum_seeds` at least,
-nothing is identified.
+nothing is identified. Settings at which any seed diverges have run, and explain and predict nothing.
 
 **Predicting.** Every run of a prediction family whose settings are those of a cell speaks for that cell; what else the
 family varies (a width, a number of heads) stands in `variant`. Verdicts are those of the claims' rule (`reproduced`,
@@ -53,12 +53,14 @@ class Cell(NamedTuple):
         return self._asdict() | {"settings": described(self.settings)}
 
 
-def identify(study: dict, runs: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def identify(
+    study: dict, runs: pd.DataFrame, curves: pd.DataFrame, provenance: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every cell's account of the identifying numbers, and its predictions: identification.csv and predictions.csv.
 
-    `runs` and `curves` are the long tables of `collect`. Cells without a run are left out.
+    `runs`, `curves` and `provenance` are tables of `collect`. Cells without a run are left out.
     """
-    ours = _Ours(study, runs, curves)
+    ours = _Ours(study, runs, curves, provenance)
     explained = pd.DataFrame(
         [row for name, question in study["identify"].items() for row in _explanations(ours, name, question)],
         columns=IDENTIFICATION,
@@ -74,8 +76,9 @@ def identify(study: dict, runs: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.
 class _Ours:
     """Our values, seed by seed."""
 
-    def __init__(self, study: dict, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
+    def __init__(self, study: dict, runs: pd.DataFrame, curves: pd.DataFrame, provenance: pd.DataFrame) -> None:
         self.study = study
+        self.diverged = set(provenance.loc[provenance["diverged"].notna(), "experiment"])
         self._final = {key: group.to_numpy(float) for key, group in runs.groupby(["experiment", "metric"])["value"]}
         every = curves.groupby(["experiment", "metric", "epoch"])["value"]
         self._curves = {key: group.to_numpy(float) for key, group in every}
@@ -86,10 +89,14 @@ class _Ours:
         return [name for name in members(self.study, family) if name in ran]
 
     def enough(self, experiment: str) -> bool:
-        """Whether it has run at its full budget, and from as many seeds as a verdict needs."""
+        """Whether it has run at its full budget from as many seeds as a verdict needs, and none diverged."""
         seeds = max((len(values) for (name, _), values in self._final.items() if name == experiment), default=0)
         narrowed = self.study["experiments"][experiment]["narrowed"]
-        return not narrowed and seeds >= max(self.study["analysis"]["minimum_seeds"], 2)
+        return (
+            not narrowed
+            and experiment not in self.diverged
+            and seeds >= max(self.study["analysis"]["minimum_seeds"], 2)
+        )
 
     def epochs(self, experiment: str) -> list[int]:
         """The numbers of epochs that its runs speak for."""
@@ -106,7 +113,8 @@ def _explanations(ours: _Ours, name: str, question: dict) -> Iterator[dict]:
     """The rows of one question in identification.csv."""
     alpha = ours.study["analysis"]["alpha"]
     claims = question["by"]["claims"]
-    complete = all(ours.enough(member) for member in members(ours.study, question["grid"]))
+    family = members(ours.study, question["grid"])
+    complete = all(ours.enough(member) or member in ours.diverged for member in family)
     cells = {}
     for cell in _cells(ours, name, question["grid"]):
         rows = [_number(ours, cell, cell.experiment, question["by"]["experiment"], claim) for claim in claims]
@@ -117,8 +125,9 @@ def _explanations(ours: _Ours, name: str, question: dict) -> Iterator[dict]:
         fits = enough and min(row["p_value"] for row in rows) * len(rows) >= alpha
         for row in rows:
             row |= {"log_likelihood": total if enough else np.nan, "compatible": fits, "identified": False}
-    if complete:
-        for row in max(cells.values(), key=lambda rows: (rows[0]["compatible"], rows[0]["log_likelihood"])):
+    trained = [rows for rows in cells.values() if ours.enough(rows[0]["experiment"])]
+    if complete and trained:
+        for row in max(trained, key=lambda rows: (rows[0]["compatible"], rows[0]["log_likelihood"])):
             row["identified"] = True
     for rows in cells.values():
         yield from rows

@@ -45,7 +45,8 @@ _COLUMNS = {
     "curves": _METRIC | {"epoch": "int64", "value": "float64"},
     "confusion": _RUN | {"label": "int64", "predicted": "str", "count": "int64"},
     "correctness": _RUN | {"items": "int64", "right": "str"},
-    "provenance": _RUN | dict.fromkeys(("record", "device", "commit", "source", "python", "torch", "numpy"), "str"),
+    "provenance": _RUN
+    | dict.fromkeys(("record", "device", "commit", "source", "python", "torch", "numpy", "diverged"), "str"),
     "claims": dict.fromkeys(("system", "claim", "text", "kind", "metric", "documented", "verdict", "note"), "str")
     | {"n_seeds": "int64"}
     | dict.fromkeys(("replicated_mean", "replicated_std", "interval_low", "interval_high"), "float64")
