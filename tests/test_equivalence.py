@@ -254,6 +254,7 @@ def test_the_table_a_reader_sees(folder: Callable[[Samples], Path]) -> None:
         "Experiment": "fast", "Reference": "plain", "Metric": "test/accuracy", "n": "5, 5", "Mean": "93.02",
         "Reference mean": "93.02", "Difference": "0.00", "Margin": "±1",
         "90 % interval": f"[−{interval.high:.2f}, {interval.high:.2f}]", "p (TOST)": "<0.001",
+        "Same": "5", "Sd of a seed": "0.000",
         "Verdict": "equivalent", "Why": "",
     }  # fmt: skip
     pd.testing.assert_frame_equal(

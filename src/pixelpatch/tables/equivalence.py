@@ -1,7 +1,8 @@
-"""Does training in other numerics (bfloat16) come out the same as in float32? A row per option tried, with both means,
-their difference and its interval at 1 − 2α, and the p-value of two one-sided Welch tests (TOST) against the margin that
-the configuration states. The verdict is equivalent where the whole interval lies within the margin, not equivalent
-where it lies outside, else undecided.
+"""Does training in other numerics (bfloat16, two threads) come out the same as in float32 and one thread? A row per
+check, with both means, their difference and its interval at 1 − 2α, and the p-value of two one-sided Welch tests (TOST)
+against the margin that the configuration states. The verdict is equivalent where the whole interval lies within the
+margin, not equivalent where it lies outside, else undecided. Besides, how many seeds came out the very same, and the
+standard deviation between runs of one seed (over √2): as large as that between seeds, if rounding is as good as a seed.
 """
 
 from pathlib import Path
@@ -38,6 +39,8 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
             "Margin": lambda row: f"±{number(row['margin'])}",
             level(2 * alpha): lambda row: interval(row["interval_low"], row["interval_high"], at_least=2),
             "p (TOST)": lambda row: p_value(row["p_tost"]),
+            "Same": lambda row: number(row["n_same"]),
+            "Sd of a seed": lambda row: fixed(row["same_seed_std"], 3),
             "Verdict": lambda row: text(row["verdict"]),
             "Why": lambda row: text(row["note"]),
         },
