@@ -1,7 +1,7 @@
 """How well each cell of a grid of unstated settings explains the documented numbers that identify it: the logarithm of
 its likelihood, less that of the best cell (0, outlined). Dots mark cells that are compatible with those numbers, and
 the figure in a cell is our mean of the first of them; n seeds each. Cells more than 20 below the best are equally pale;
-blank ones have no runs, or too few for a likelihood.
+white ones have no runs, too few for a likelihood, or a seed that diverged.
 """
 
 from collections.abc import Iterable, Mapping
