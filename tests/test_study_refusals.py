@@ -31,7 +31,7 @@ from pixelpatch.study import resolve
 @pytest.mark.parametrize("path", [p for p in KEY_PATHS if not is_open(p)], ids=dotted)
 def test_every_misspelt_key_is_named(path: Path_) -> None:
     said = complaint(renamed(path, f"{path[-1]}y"))
-    place = dotted(path)
+    place = dotted((*path[:-1], path[-1].rpartition(", ")[2]))  # of settings that vary together, the last is misspelt
     if path[-1] in ("name", "kind"):  # without these, nothing says which other keys there may be
         assert f"{place} is missing" in said
     else:
@@ -42,9 +42,15 @@ def test_every_misspelt_key_is_named(path: Path_) -> None:
 @pytest.mark.parametrize("path", [path for path in KEY_PATHS if is_open(path)], ids=".".join)
 def test_made_up_names_may_change_where_nothing_refers_to_them(path: Path_) -> None:
     config = renamed(path, f"{path[-1]}0")
-    # the preset; where checks, mended systems and families run; narrowed by presets; what others extend or are held to
-    extended = {block.get("extends") for block in CONFIG["experiments"].values()}
-    if path[-1] in ("laptop", "full", *extended):
+    match path:
+        case ("experiments", experiment, "claims", claim):
+            questions = [held for q in CONFIG["identify"].values() for held in (q["by"], *q["predicts"])]
+            referred = any(held["experiment"] == experiment and claim in held["claims"] for held in questions)
+        case ("identify", _):
+            referred = False
+        case _:
+            referred = path[-1] in {at(CONFIG, other) for other in PATHS if isinstance(at(CONFIG, other), str)}
+    if referred:
         assert repr(path[-1]) in complaint(config) or f"narrow.{path[-1]} is no experiment" in complaint(config)
     else:
         resolve(config, SCHEMA)
