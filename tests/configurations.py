@@ -96,8 +96,11 @@ def is_open(path: Path_) -> bool:
 
 PATHS = list(paths(CONFIG))
 KEY_PATHS = [path for path in PATHS if isinstance(path[-1], str)]
-# Single values; without a model's name, a source's kind or a parent, nothing says what other keys there may be.
+# Single values; without a model's name, a source's kind or a parent, nothing says what other keys there may be, and
+# null stands in the place of a block.
 VALUES = [
-    p for p in KEY_PATHS if not isinstance(at(CONFIG, p), dict | list) and p[-1] not in ("name", "kind", "extends")
+    path
+    for path in KEY_PATHS
+    if not isinstance(at(CONFIG, path), dict | list | None) and path[-1] not in ("name", "kind", "extends")
 ]
 BLOCKS = [(), *(path for path in PATHS if isinstance(at(CONFIG, path), dict))]

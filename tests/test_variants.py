@@ -75,8 +75,14 @@ def test_an_experiment_can_do_with_fewer_seeds(seeds: Any, expected: list[int]) 
         ({"vary": {"model.heads": []}}, "experiments.rates.vary.model.heads is []; it must not be empty."),
         ({"vary": {"model.heads": [3, 3]}}, "experiments.rates.vary.model.heads"),
         ({"vary": {"model.heads": [{}]}}, "it must be true, false, a number or a word of small letters, or a list"),
-        ({"vary": {"model.heads": [[1, 3]]}}, "rates.vary: each choice needs as many values as its key has settings."),
-        ({"vary": {"model.heads, model.depth": [1]}}, "needs as many values as its key has settings."),
+        (
+            {"vary": {"model.heads": [[1, 3]]}},
+            "vary.model.heads has [1, 3]; each of its choices must have 1 value(s).",
+        ),
+        (
+            {"vary": {"model.heads, model.depth": [1]}},
+            "model.depth has [1]; each of its choices must have 2 value(s).",
+        ),
         ({"vary": {"model.heads,model.depth": [[1, 2]]}}, 'or several with ", " between.'),
         ({"vary": {"heads": [3]}}, "is not the dotted path of a setting, such as training.learning_rate, or"),
         (

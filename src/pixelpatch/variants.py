@@ -90,8 +90,8 @@ def vary(config: Json) -> list[str]:
         common = {key: value for key, value in block.items() if key != "vary"}
         try:
             choices = [_choices(key, values) for key, values in block["vary"].items()]
-        except ValueError:
-            problems.append(f"experiments.{name}.vary: each choice needs as many values as its key has settings.")
+        except UserError as error:
+            problems.append(f"experiments.{name}.vary.{error}")
             continue
         for choice in product(*choices):
             settings = dict(chain.from_iterable(choice))
@@ -111,8 +111,13 @@ def vary(config: Json) -> list[str]:
 
 
 def _choices(key: str, values: list[Any]) -> list[list[tuple[str, Any]]]:
-    """The choices of a key of `vary`, as the settings that each makes. Raises ValueError where one does not fit."""
-    return [list(zip(key.split(", "), value if isinstance(value, list) else [value], strict=True)) for value in values]
+    """The choices of a key of `vary`, as the settings that each makes. Raises UserError where one does not fit."""
+    settings = key.split(", ")
+    choices = [value if isinstance(value, list) else [value] for value in values]
+    for choice in choices:
+        if len(choice) != len(settings):
+            raise UserError(f"{key} has {shown(choice)}; each of its choices must have {len(settings)} value(s).")
+    return [list(zip(settings, choice, strict=True)) for choice in choices]
 
 
 def of_family(problem: str, config: Json) -> str:
