@@ -96,8 +96,9 @@ def test_any_other_value_or_none_is_fine_or_its_key_is_named(path: Path_, value:
     # a mended experiment or a check may no longer differ as it should from its system
     told = {key: f"experiments.{path[1]}.spec "} if path[:1] == ("experiments",) and len(path) > 3 else {}
     # of resize, it is said what it does: the image's size; of another or no parent, what is then missing or differs;
-    # of what no longer varies, that it is no family
+    # of what no longer varies, that it is no family; where nothing is left to vary, that it is empty
     told |= {"resize": "-pixel image"} | dict.fromkeys(["extends", "vary"], path[1] if len(path) > 1 else "")
+    told |= {key: "vary is"} if path[-2:-1] == ("vary",) else {}
     names = [setting.rpartition(".")[2] for setting in key.split(", ")]  # of those that vary together, one is at fault
     assert not said or any(name in said for name in names) or (key in told and told[key] in said)
 
