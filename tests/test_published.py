@@ -57,6 +57,14 @@ def test_the_recipe_of_the_patch_comparison_is_the_one_that_validation_chose() -
     assert specs[chosen] == config["experiments"][family]["spec"]
 
 
+def test_widths_and_heads_are_predicted_at_the_budget_that_the_rule_identified() -> None:
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    widths, heads = config["experiments"]["blog_vit_shape"]["vary"].values()
+    predictions = pd.read_csv(PUBLISHED / "tables/predictions.csv", keep_default_na=False)
+    identified = predictions[(predictions["question"] == "blog_training") & predictions["identified"]]
+    assert {f"width {width}, heads {each}" for width in widths for each in heads} <= set(identified["variant"])
+
+
 @pytest.mark.parametrize("table", ["full/tables/claims.md", "benchmark/training.md", "benchmark/scale.md"])
 def test_the_readme_s_tables_are_the_published_ones(table: str) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
