@@ -136,9 +136,11 @@ def test_unstated_settings_are_identified_and_predict(whole: Path) -> None:
     text = section(findings(STUDY, whole), "Unstated settings")
     for name in ("Blog training", "Grid reader"):
         assert re.search(rf"\*\*{name}\*\*, by .* alone: .*\d epochs?(, the closest cell, .*)?\n", text)
-    assert text.count("  - At it, Blog ViT") == 2
-    assert text.count("  - At it, 2×2 grid reader") == 2
-    assert len(re.findall(r"Over all cells, \d+ of \d+ predictions? hold, \d+ are undecided", text)) == 2
+    assert text.count("  - At it, Blog ViT: ") == 2
+    assert text.count("  - At it, 2×2 grid reader: ") == 2
+    assert text.count("  - At it, 2×2 grid reader, train 60000: ") == 2
+    assert "  - No run of blog_vit_shape is at it.\n" in text  # its budget is the one of the published records
+    assert len(re.findall(r"Over all cells, (\d+ [a-z ]+(, )?)+, of \d+ predictions", text)) == 2
 
 
 def test_links_lead_somewhere(whole: Path) -> None:

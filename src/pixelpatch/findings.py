@@ -15,7 +15,6 @@ from pixelpatch.analysis.patches import patch_name
 from pixelpatch.study import members
 from pixelpatch.tables import read_table
 from pixelpatch.tables.identification import cell
-from pixelpatch.variants import setting
 
 USED = (
     *("claims", "identification", "predictions", "oddities", "patch_recipe", "patch_sweep", "patch_tests"),
@@ -34,12 +33,14 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
         name: getattr(formatting, name)
         for name in ("fixed", "number", "p_value", "documented", "replicated", "verdict", "side")
     }
-    environment.filters |= {"cell": _cell, "counted": _counted, "trend": _trend}
+    environment.filters |= {"cell": _cell, "counted": _counted, "tally": _tally, "trend": _trend}
     environment.globals |= {"interval": formatting.interval, "mean_sd": formatting.mean_sd}
     frames = {name: read_table(tables, name) for name in USED}
     rows = {name: frame.to_dict("records") for name, frame in frames.items()}
     for row in rows["identification"]:
         row["cell"] = cell(row)
+    for row in rows["predictions"]:
+        row["variant"] = formatting.text(row["variant"])
     for row in rows["patch_sweep"]:
         row["name"] = patch_name(row["patch"])
     counts = [row for row in rows["claims"] if formatting.text(row["metric"]).startswith(EXACT)]
@@ -58,12 +59,13 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
         "titles": titles,
         "results": results,
         "tested": tested,
-        "tally": _tally(row["verdict"] for row in tested),
         "exact": [row for row in counts if row["verdict"] != "not tested"],
         "priced": [row for row in rows["oddities"] if math.isfinite(row["p_holm"])],
         "patches": list(dict.fromkeys(row["name"] for row in coarse_first)),
         "unstated": {settings: [titles[name] for name in names] for settings, names in unstated.items()},
         "marked": {system for systems in unstated.values() for system in systems},
+        "held": {name: _held(rows["predictions"], name) for name in study["identify"]},
+        "silent": {name: _silent(study, rows["predictions"], name) for name in study["identify"]},
         "not_run": [
             f"{row['experiment']} ({formatting.number(row['core_hours_to_do'], digits=2)})"
             for row in rows["plan"]
@@ -88,14 +90,30 @@ def _tally(verdicts: Iterable[str]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in Counter(words).most_common())
 
 
+def _held(predictions: list[dict[str, Any]], question: str) -> list[list[dict[str, Any]]]:
+    """The predictions of a question's identified cell: a list per claim, of the cell itself and of its variants."""
+    found: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    for row in predictions:
+        if row["question"] == question and row["identified"]:
+            found.setdefault((row["claim"], bool(row["variant"])), []).append(row)
+    return list(found.values())
+
+
+def _silent(study: Mapping[str, Any], predictions: list[dict[str, Any]], question: str) -> list[str]:
+    """The families of a question that have no run at its identified cell."""
+    speak = {row["predicted_by"] for row in predictions if row["question"] == question and row["identified"]}
+    families = dict.fromkeys(use["family"] for use in study["identify"][question]["predicts"])
+    return [family for family in families if not speak.intersection(members(study, family))]
+
+
 def _unstated(study: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The settings that `identify` looks for, in words, and the systems that they are unstated of."""
+    """The settings that `identify` looks for, and the systems that they are unstated of."""
     found: dict[str, list[str]] = {}
     for question in study["identify"].values():
         grid = study["experiments"][members(study, question["grid"])[0]]
-        words = [setting(key) for key in grid["vary"]["settings"]]
+        words = [f"`{key}`" for key in grid["vary"]["settings"]]
         if grid["spec"]["evaluation"].get("test_every_epoch"):
-            words.append("number of epochs")
+            words.append("`training.epochs`")
         systems = found.setdefault(", ".join(words), [])
         systems += [use["experiment"] for use in (question["by"], *question["predicts"])]
     return {words: list(dict.fromkeys(systems)) for words, systems in found.items()}

@@ -12,10 +12,11 @@ alpha. Of the compatible cells the one with the largest likelihood is `identifie
 the closest. Before all members of the grid have run at their full budget, from `analysis.minimum_seeds` at least,
 nothing is identified. Settings at which any seed diverges have run, and explain and predict nothing.
 
-**Predicting.** Every run of a prediction family whose settings are those of a cell speaks for that cell; what else the
-family varies (a width, a number of heads) stands in `variant`. Verdicts are those of the claims' rule (`reproduced`,
-`undecided`, `higher` or `lower`, of ours), with alpha shared out over the claims predicted; `not tested` is what has
-too few seeds or a reduced budget. The rows of other cells show how the verdict would move: they are no further tests.
+**Predicting.** Every run of a prediction family whose settings are those of a cell speaks for that cell
+(`predicted_by`); what else the family varies (a width, a number of heads) stands in `variant`. Verdicts are those of
+the claims' rule (`reproduced`, `undecided`, `higher` or `lower`, of ours), with alpha shared out over the claims
+predicted; `not tested` is what has too few seeds or a reduced budget. The rows of other cells show how the verdict
+would move: they are no further tests.
 """
 
 from collections.abc import Iterator
@@ -37,7 +38,17 @@ from pixelpatch.variants import described
 CELL = ["question", "experiment", "settings", "epochs"]
 NUMBER = ["system", "claim", "metric", "documented", "n_seeds", "mean", "std"]
 IDENTIFICATION = [*CELL, *NUMBER, "p_value", "log_density", "log_likelihood", "compatible", "identified"]
-PREDICTIONS = [*CELL, "identified", "variant", *NUMBER, "interval_low", "interval_high", "p_value", "verdict"]
+PREDICTIONS = [
+    *CELL,
+    "identified",
+    "predicted_by",
+    "variant",
+    *NUMBER,
+    "interval_low",
+    "interval_high",
+    "p_value",
+    "verdict",
+]
 
 
 class Cell(NamedTuple):
@@ -146,7 +157,7 @@ def _predictions(ours: _Ours, name: str, question: dict, chosen: set[tuple]) -> 
                 variant = {key: value for key, value in varied["settings"].items() if key not in cell.settings}
                 for claim in prediction["claims"]:
                     row = _number(ours, cell, member, prediction["experiment"], claim, len(prediction["claims"]))
-                    row |= {"identified": identified, "variant": described(variant)}
+                    row |= {"identified": identified, "predicted_by": member, "variant": described(variant)}
                     yield row if ours.enough(member) else row | {"verdict": "not tested"}
 
 
