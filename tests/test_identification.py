@@ -41,7 +41,7 @@ def study_of(documented: dict[str, str]) -> dict[str, Any]:
                 "vary": {"family": "wide", "settings": settings | {"model.width": width}},
             }
     predicts = [{"family": "wide", "experiment": "vit", "claims": ["accuracy"]}]
-    question = {"grid": "grid", "by": {"experiment": "cnn", "claims": ["accuracy", "loss"]}, "predicts": predicts}
+    question = {"grid": ["grid"], "by": {"experiment": "cnn", "claims": ["accuracy", "loss"]}, "predicts": predicts}
     return {
         "analysis": {"alpha": ALPHA, "minimum_seeds": 3},
         "experiments": experiments,
@@ -197,8 +197,8 @@ def test_readers_see_the_best_cell_first() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("grid", "blog_budgat", "identify.blog_training.grid is 'blog_budgat'; did you mean blog_budget?"),
-        ("grid", "blog_cnn", "identify.blog_training.grid is 'blog_cnn'"),
+        ("grid", ["blog_budgat"], "identify.blog_training.grid[0] is 'blog_budgat'; did you mean blog_budget?"),
+        ("grid", ["blog_cnn"], "identify.blog_training.grid[0] is 'blog_cnn'"),
         ("by.experiment", "cnn", "identify.blog_training.by.experiment is 'cnn'"),
         ("by.claims", ["cnn-better"], "by.claims has 'cnn-better', no number of blog_cnn"),
         ("by.claims", [], "identify.blog_training.by.claims is []; it must not be empty."),
@@ -217,5 +217,5 @@ def test_a_question_that_cannot_be_answered_is_refused(path: str, value: Any, sa
 def test_the_configuration_s_questions_are_of_numbers_that_their_families_have() -> None:
     made = study(("preset", "full"))
     for question in made["identify"].values():
-        families = {question["grid"], *(use["family"] for use in question["predicts"])}
+        families = {*question["grid"], *(use["family"] for use in question["predicts"])}
         assert families <= {(block["vary"] or {}).get("family") for block in made["experiments"].values()}

@@ -27,7 +27,7 @@ def study_of(*mended: str, narrowed: str = "", selected: bool = True) -> dict[st
         for name in ("plain", *mended)
     }
     for name in mended:
-        mends = {"system": "plain", "oddity": f"no {name}", "instead": name, "metric": "test/accuracy"}
+        mends = {"system": "plain", "oddity": f"no {name}", "instead": name, "metric": "test/accuracy", "means": "why"}
         experiments[name]["mends"] = mends
     analysis = {"alpha": 0.05, "minimum_seeds": 3, "permutations": 99, "rng_seed": 0, "compare": ["test/accuracy"]}
     return {"preset": "full", "analysis": analysis, "experiments": experiments, "runs": []}
@@ -82,16 +82,10 @@ def test_effects_are_of_common_seeds_and_corrected_together() -> None:
     assert table.loc["better", "effect_points"] == pytest.approx(2)
     assert table.loc["worse", "mean_documented"] == pytest.approx(np.mean([PLAIN[seed] for seed in (0, 1, 3)]))
     assert table["p_holm"].tolist() == holm(table["p_value"]).adjusted.tolist()
-    assert (
-        table.loc["better", "finding"]
-        == "It costs 2.00 points: without it 94.12 % instead of 92.12 %, more from 5 of 5 seeds."
-    )
-    assert (
-        table.loc["worse", "finding"]
-        == "It gains 1.01 points: without it 91.22 % instead of 92.23 %, less from 3 of 3 seeds."
-    )
+    assert table.loc["better", "finding"] == "Without it 94.12 % instead of 92.12 %, more from 5 of 5 seeds."
+    assert table.loc["worse", "finding"] == "Without it 91.22 % instead of 92.23 %, less from 3 of 3 seeds."
     assert table.loc["same", "finding"].startswith(
-        "What it costs does not show in 5 seeds: between −0.20 and 0.20 points."
+        "What it does is not seen in 5 seeds: without it, −0.20 to 0.20 points."
     )
 
 

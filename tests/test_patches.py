@@ -1,17 +1,15 @@
-"""Pixels or patches: costs by hand, the trend by permutation, choices on validation data alone, and the rules kept."""
+"""Pixels or patches: costs by hand, the trend by a textbook, choices on validation data alone, and the rules kept."""
 
-from itertools import permutations
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from configurations import changed, complaint, study
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
-from pixelpatch.analysis.patches import RECIPE, SWEEP, TRIALS, recipe, sweep, training_flops, trend_p_value, trials
+from pixelpatch.analysis.patches import RECIPE, SWEEP, TRIALS, recipe, sweep, training_flops, trials
 from pixelpatch.files import canonical_json
 from pixelpatch.models import build_model
 from pixelpatch.study import members
@@ -100,24 +98,29 @@ def test_finer_patches_cost_more() -> None:
 # The trend
 
 
-@settings(deadline=None)  # of two exact tables
-@given(st.integers(2, 4), st.integers(3, 4), st.randoms())
-def test_the_trend_is_pages(seeds: int, sizes: int, random: Any) -> None:
-    blocks = np.array([random.sample(range(100), sizes) for _ in range(seeds)], dtype=float)
-    order = np.arange(1, sizes + 1)
-    ranks = stats.rankdata(blocks, axis=1)
-    seen = (ranks * order).sum()
-    # exactly: every ranking of every block is as likely
-    sums = np.array([sum(a * b for a, b in zip(p, order, strict=True)) for p in permutations(order)])
-    totals = np.zeros(1, dtype=int)
-    for _ in range(seeds):
-        totals = np.add.outer(totals, sums).ravel()
-    expected = min(1.0, 2 * min((totals >= seen).mean(), (totals <= seen).mean()))
-    assert trend_p_value(blocks) == pytest.approx(expected)
+def test_the_trend_is_that_of_jonckheere_and_terpstra() -> None:
+    runs = runs_of(STUDY, ["patch_sweep"], lambda p: 90 + p / 10, lambda p, _: p, seeds=5)
+    row = trials(STUDY, runs).query("test == 'trend'").iloc[0]
+    of_size = runs[(runs["metric"] == "test/accuracy") & runs["experiment"].str.startswith("patch_sweep-2000-64-")]
+    groups = [of_size.loc[of_size["experiment"].str.endswith(f"-64-{p}"), "value"].to_numpy() for p in PATCHES[:5]]
+    pairs = [(a[:, None] < b).sum() for a, b in combinations(groups, 2)]
+    # normal approximation without ties, as textbooks have it
+    n, sizes = sum(map(len, groups)), np.array([len(group) for group in groups])
+    mean = (n**2 - (sizes**2).sum()) / 4
+    variance = (n**2 * (2 * n + 3) - (sizes**2 * (2 * sizes + 3)).sum()) / 72
+    assert row["p_value"] == pytest.approx(2 * stats.norm.sf(abs(sum(pairs) - mean) / np.sqrt(variance)))
 
 
-def test_one_seed_has_no_trend() -> None:
-    assert np.isnan(trend_p_value(np.array([[1.0, 2.0, 3.0]])))
+def test_how_the_answer_depends_on_the_training_set_is_the_difference_of_slopes() -> None:
+    flat = runs_of(STUDY, ["patch_sweep"], lambda p: 90, lambda p, _: p, seeds=4)
+    steep = runs_of(STUDY, ["patch_sweep"], lambda p: 90 + 3 * np.log2(p), lambda p, _: p, seeds=4)
+    small = lambda runs: runs["experiment"].str.startswith("patch_sweep-2000-")  # noqa: E731
+    table = trials(STUDY, pd.concat([flat[small(flat)], steep[~small(steep)]])).query("test == 'dependence'")
+    assert list(table["second"]) == ["4,000 images", "16,000 images"]
+    first, second = table.to_dict("records")
+    assert first["difference"] == pytest.approx(-3, abs=0.3)
+    assert first["p_holm"] < 0.001
+    assert second["difference"] == pytest.approx(0, abs=0.3)
 
 
 # The tables
@@ -137,7 +140,7 @@ def test_a_peak_is_found_on_validation_data_and_neighbours_are_told_apart() -> N
     assert table["tera_flops"].nunique() == 7  # one budget: of training images it does not depend
     tests = trials(STUDY, runs)
     assert list(tests) == TRIALS
-    assert list(tests["test"]) == 3 * (["trend"] + ["neighbours"] * 5 + ["CNN"])
+    assert list(tests["test"]) == 3 * (["trend"] + ["neighbours"] * 5 + ["CNN"]) + 2 * ["dependence"]
     finest = tests[(tests["first"] == "patch 4") & (tests["second"] == "patch 2")]
     assert finest["difference"].to_numpy() == pytest.approx(13, abs=0.5)
     assert (finest["p_holm"] < 0.001).all()
@@ -151,15 +154,16 @@ def test_a_trend_is_found_whichever_way_it_goes() -> None:
     for sign in (1, -1):
         runs = runs_of(STUDY, ["patch_sweep"], lambda p, sign=sign: 90 + sign * p, lambda p, _: p)
         trend = trials(STUDY, runs).query("test == 'trend'")
-        assert list(trend["difference"]) == pytest.approx([-sign] * 3)
+        untied = 1 - 5 * 4 * 3 / (20 * 19)  # of the pairs of runs, 4 at each of 5 sizes: those of two sizes
+        assert list(trend["difference"]) == pytest.approx([-sign * np.sqrt(untied)] * 3)
         assert (trend["p_value"] < 0.001).all()
 
 
-def test_neighbours_of_unlike_seeds_share_those_they_have() -> None:
+def test_all_seeds_of_unlike_numbers_are_used() -> None:
     many = runs_of(STUDY, ["patch_sweep"], lambda p: 90 - p, lambda p, _: p, seeds=5)
     few = runs_of(STUDY, ["patch_sweep_pixels"], lambda p: 95, lambda p, _: p, seeds=3)
     table = trials(STUDY, pd.concat([many, few]))
-    assert list(table["n_first"][:1]) == [3]
+    assert tuple(table.iloc[0][["test", "n_first", "n_second"]]) == ("trend", 5, 3)
     assert tuple(table.iloc[5][["first", "second", "n_first", "n_second"]]) == ("patch 2", "patch 1", 5, 3)
 
 
@@ -221,6 +225,13 @@ def test_without_runs_the_tables_are_empty() -> None:
         ("sweep", ["pit"], "patches.sweep names the family 'pit'"),
         ("sweep", [], "patches.sweep is []; it must not be empty."),
         ("recipe", "blog_budget", "which has no validation/accuracy to choose by."),
+        (
+            "recipe",
+            "patch_sweep_cnn",
+            "patches.recipe names the family 'patch_sweep_cnn', whose models have no patches.",
+        ),
+        ("sweep", ["patch_sweep", "patch_recipe"], "which has a second model of patch 4 at 4,000 training images."),
+        ("sweep", ["blog_budget"], "which may diverge; a comparison needs the score of every run."),
     ],
 )
 def test_a_comparison_that_is_none(path: str, value: Any, said: str) -> None:

@@ -233,6 +233,11 @@ def test_an_experiment_runs_in_its_presets_and_wherever_it_is_named(preset: str)
     assert ran == ["blog_cnn", "pit"]
 
 
+def test_what_is_unstated_is_a_setting() -> None:
+    said = complaint(changed(("experiments.pit.unstated", ["training.epochs", "model.hats"])))
+    assert said.endswith("  experiments.pit.unstated has 'model.hats', no setting of its spec.")
+
+
 def test_a_preset_in_which_nothing_runs_is_refused() -> None:
     nowhere = [(f"experiments.{name}.presets", ["full"]) for name in CONFIG["experiments"]]
     assert "preset is laptop, which no experiment has among its presets; name" in complaint(changed(*nowhere))
@@ -275,7 +280,7 @@ def test_a_preset_in_which_nothing_runs_is_refused() -> None:
         (
             "claims",
             {"it": {"text": "…", "metric": "test/accuracy", "documented": "93"}},
-            ".claims are of what a write-up documents, which equivalent_to is not about; leave one of them out.",
+            ".claims is about what a write-up documents, which equivalent_to is not about; leave one of them out.",
         ),
     ],
 )

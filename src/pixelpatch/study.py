@@ -13,6 +13,8 @@ from typing import Any
 from pixelpatch.checks import differing, instead, spec_problems, split_sizes
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_json
+from pixelpatch.metrics import curves_of, metrics_of
+from pixelpatch.questions import has, identification_problems, patch_problems
 from pixelpatch.schema import of_specs, schema_problems, unfit_values
 from pixelpatch.variants import extend, merge, of_family, vary
 
@@ -27,10 +29,10 @@ def resolve(config: Json, schema: Json) -> Json:
     """The study that `config` describes, valid under the JSON schema `schema`.
 
     Returns the preset's name; `analysis`; `identify`; `patches`; `experiments` (title, source, resources, claims,
-    `may_diverge`, `equivalent_to`, `mends` and `vary` or None, the `spec` as it will run, whether that is `narrowed`,
-    and how, whether it is `selected`, and the seeds `wanted` by the preset); and `runs`, one per selected experiment ×
-    seed, each with the path of its record below the preset's results folder. Raises UserError with one sentence per
-    problem.
+    unstated, `may_diverge`, `equivalent_to`, `mends` and `vary` or None, the `spec` as it will run, whether that is
+    `narrowed`, and how, whether it is `selected`, and the seeds `wanted` by the preset); and `runs`, one per selected
+    experiment × seed, each with the path of its record below the preset's results folder. Raises UserError with one
+    sentence per problem.
     """
     problems = list(unfit_values(config))
     if not problems:
@@ -54,6 +56,7 @@ def resolve(config: Json, schema: Json) -> Json:
             "narrowed": spec != block["spec"],
             "narrowing": "; ".join(_narrowing(block["spec"], spec)),
             "claims": block.get("claims", {}),
+            "unstated": block.get("unstated", []),
             "selected": name in selected,
             "wanted": [] if preset["seeds"] == RECORDED else counted_seeds(preset["seeds"], block.get("seeds")),
             "may_diverge": block.get("may_diverge", False),
@@ -167,19 +170,13 @@ def _inconsistencies(config: Json) -> Iterator[str]:
                 yield f"presets.{preset}.narrow.{name} is no experiment{instead(name, [*experiments, 'all'])}"
     metrics = {name: list(metrics_of(block["spec"])) for name, block in experiments.items()}
     known_systems = systems(config)
-    families = {block["vary"]["family"]: block for block in experiments.values() if "vary" in block}
+    families: dict[str, list[Json]] = {}
+    for block in experiments.values():
+        if "vary" in block:
+            families.setdefault(block["vary"]["family"], []).append(block)
     for name, question in config["identify"].items():
-        yield from (
-            f"identify.{name}.{problem}" for problem in _identification_problems(question, known_systems, families)
-        )
-    for place, family in (
-        ("recipe", config["patches"]["recipe"]),
-        *(("sweep", name) for name in config["patches"]["sweep"]),
-    ):
-        if family not in families:
-            yield f"patches.{place} names the family {family!r}{instead(family, families)}"
-        elif "validation/accuracy" not in metrics_of(families[family]["spec"]):
-            yield f"patches.{place} names the family {family!r}, which has no validation/accuracy to choose by."
+        yield from (f"identify.{name}.{said}" for said in identification_problems(question, known_systems, families))
+    yield from (f"patches.{said}" for said in patch_problems(config["patches"], families))
     for metric in config["analysis"]["compare"]:
         if metric not in (known := dict.fromkeys(metric for some in metrics.values() for metric in some)):
             yield f"analysis.compare has the metric {metric!r}{instead(metric, known)}"
@@ -196,57 +193,23 @@ def _inconsistencies(config: Json) -> Iterator[str]:
         if len(kinds) > 1:
             yield f"experiments.{name} has {' and '.join(kinds)}; make an experiment of each."
         if kinds:
-            if block.get("claims"):
-                yield (
-                    f"experiments.{name}.claims are of what a write-up documents, which {kinds[0]} is not about; leave "
-                    "one of them out."
-                )
+            for key in ("claims", "unstated"):
+                if block.get(key):
+                    yield (
+                        f"experiments.{name}.{key} is about what a write-up documents, which {kinds[0]} is not about; "
+                        "leave one of them out."
+                    )
             check = {"equivalent_to": _equivalence_problems, "mends": _mending_problems}.get(kinds[0])
             for problem in check(block, known_systems, metrics) if check else ():
                 yield f"experiments.{name}.{problem}"
             continue
+        for key in block.get("unstated", ()):
+            if not has(block["spec"], key):
+                yield f"experiments.{name}.unstated has {key!r}, no setting of its spec."
         of_systems = {other: metrics[other] for other in known_systems}
         for claim, said in block.get("claims", {}).items():
             for problem in _claim_problems(said, name, block["spec"], of_systems):
                 yield f"experiments.{name}.claims.{claim}{problem}"
-
-
-def _identification_problems(question: Json, known: Json, families: Mapping[str, Json]) -> Iterator[str]:
-    """What is wrong with a block of `identify`; `known` are the systems, `families` one member of each family."""
-    uses = [("by", question["grid"], question["by"])]
-    uses += [(f"predicts[{i}]", use["family"], use) for i, use in enumerate(question["predicts"])]
-    for place, family, use in uses:
-        named = "grid" if place == "by" else f"{place}.family"
-        if family not in families:
-            yield f"{named} is {family!r}{instead(family, families)}"
-            continue
-        if lacking := [
-            key
-            for key in families.get(question["grid"], families[family])["vary"]["settings"]
-            if not _has(families[family]["spec"], key)
-        ]:
-            yield f"{named} is {family!r}, which has no {', '.join(lacking)} to match the grid's cells by."
-        if use["experiment"] not in known:
-            yield f"{place}.experiment is {use['experiment']!r}{instead(use['experiment'], known)}"
-            continue
-        numbers = {
-            name: claim
-            for name, claim in known[use["experiment"]].get("claims", {}).items()
-            if "documented" in claim and not {"epoch", "better_than", "not_tested"} & claim.keys()
-        }
-        for claim in use["claims"]:
-            if claim not in numbers:
-                yield f"{place}.claims has {claim!r}, no number of {use['experiment']}{instead(claim, numbers)}"
-            elif (metric := numbers[claim]["metric"]) not in metrics_of(families[family]["spec"]):
-                yield f"{place}.claims has {claim!r}, which is of {metric}; {family} has none."
-
-
-def _has(spec: Json, key: str) -> bool:
-    for part in key.split("."):
-        if not isinstance(spec, dict) or part not in spec:
-            return False
-        spec = spec[part]
-    return True
 
 
 def _claim_problems(claim: Json, name: str, spec: Json, metrics: dict[str, list[str]]) -> Iterator[str]:
@@ -268,6 +231,8 @@ def _claim_problems(claim: Json, name: str, spec: Json, metrics: dict[str, list[
     for first, second in claim.get("dips_only_at", []):
         if second != first + 1 or second > epochs:
             yield f".dips_only_at has [{first}, {second}]; write pairs of consecutive epochs up to {epochs}."
+    if (setting := claim.get("settles")) is not None and not has(spec, setting):
+        yield f".settles is {setting!r}, no setting of its spec."
     if claim.get("epoch", 1) > epochs:
         yield f".epoch is {claim['epoch']}; the experiment has {epochs}."
 
@@ -305,27 +270,6 @@ def _mending_problems(block: Json, known: Json, metrics: dict[str, list[str]]) -
         yield f"mends.metric is {metric!r}; an oddity's price is in points of an accuracy: {known_ones}."
     if not list(differing(block["spec"], known[system]["spec"])):
         yield f"spec is that of {system}; it must differ in the oddity that it mends."
-
-
-def metrics_of(spec: Json) -> Iterator[str]:
-    """The metrics that a run of `spec` has."""
-    yield from ("train/loss", "data/train_images", "data/test_images", "model/parameters")
-    if "grids" in spec["data"]:
-        yield from ("test/sequence_accuracy", "test/digit_accuracy", "model/vocabulary")
-    else:
-        yield from ("test/loss", "test/accuracy", "test/correct")
-    if "validation" in spec["data"]:
-        yield from ("validation/loss", "validation/accuracy", "data/validation_images")
-    if spec["evaluation"]["checkpoint"] == "best_validation":
-        yield "validation/best_epoch"
-    if "patch" in spec["model"]:
-        yield "model/sequence_length"
-
-
-def curves_of(spec: Json) -> Iterator[str]:
-    """Those of `metrics_of` that a run of `spec` has at every epoch too."""
-    every_epoch = ("train/loss", "validation/") + (("test/",) if spec["evaluation"].get("test_every_epoch") else ())
-    yield from (m for m in metrics_of(spec) if m.startswith(every_epoch) and m != "validation/best_epoch")
 
 
 def _narrowing(documented: Json, spec: Json) -> Iterator[str]:

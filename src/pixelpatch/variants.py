@@ -10,7 +10,7 @@ from pixelpatch.errors import UserError
 
 Json = dict[str, Any]
 MOST_MEMBERS = 1000  # of a family
-OWN = ("claims", "equivalent_to", "extends", "may_diverge", "mends", "vary")  # keys that are not inherited
+OWN = ("claims", "equivalent_to", "extends", "may_diverge", "mends", "unstated", "vary")  # keys that are not inherited
 
 
 def merge(base: Json, change: Json) -> Json:
@@ -134,8 +134,8 @@ def described(settings: Json) -> str:
 
 
 def setting(key: str) -> str:
-    """A setting's dotted path in words: "learning rate"."""
-    return key.rpartition(".")[2].replace("_", " ")
+    """A setting's dotted path in words: "learning rate", "grids fresh"."""
+    return " ".join(key.split(".")[1:]).replace("_", " ")
 
 
 def written(value: Any) -> str:

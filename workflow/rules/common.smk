@@ -56,7 +56,17 @@ FIGURES = sorted(
 # What reads the configuration and the records, and shows them: a minute's work, so all of it is done again if any changes.
 ANALYSIS = source_digest(
     *("analysis", "figures", "tables"),
-    *("checks.py", "findings.py", "formatting.py", "record.py", "schema.py", "study.py", "variants.py"),
+    *(
+        "checks.py",
+        "findings.py",
+        "formatting.py",
+        "metrics.py",
+        "questions.py",
+        "record.py",
+        "schema.py",
+        "study.py",
+        "variants.py",
+    ),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pixelpatch.checks import split_sizes
-from pixelpatch.study import curves_of, metrics_of
+from pixelpatch.metrics import curves_of, metrics_of
 
 Json = dict[str, Any]
 

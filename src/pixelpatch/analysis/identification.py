@@ -1,22 +1,23 @@
 """Which unstated settings explain the documented numbers best, and what do those predict of numbers not yet used?
 
-A block of `identify` names a family, whose cells are the candidates (every member, and every epoch of it where every
+A block of `identify` names families, whose cells are the candidates (every member, and every epoch of it where every
 epoch is tested); documented numbers of one system that identify the cell; and families whose runs at the same settings
 are then held against documented numbers that had no part in the choice.
 
 **Explaining.** The seeds of a cell make Student's predictive distribution of a documented metric for one more run:
 n − 1 degrees of freedom around x̄, with scale s √(1 + 1/n). `log_density` is the logarithm of its density, averaged
-over what would be printed as documented; a cell's `log_likelihood` is their sum over the identifying numbers. A cell is
+over what would be printed as documented; a cell's `log_likelihood` is their sum over the identifying numbers, as if
+those were independent (a loss and a number right of one run are not: the sum counts twice what they share). A cell is
 `compatible` where no identifying number's two-sided p-value (as in the claims' table), times their number, is below
 alpha. Of the compatible cells the one with the largest likelihood is `identified`, or of all, where none is compatible:
 the closest. Before all members of the grid have run at their full budget, from `analysis.minimum_seeds` at least,
 nothing is identified. Settings at which any seed diverges have run, and explain and predict nothing.
 
-**Predicting.** Every run of a prediction family whose settings are those of a cell speaks for that cell
-(`predicted_by`); what else the family varies (a width, a number of heads) stands in `variant`. Verdicts are those of
-the claims' rule (`reproduced`, `undecided`, `higher` or `lower`, of ours), with alpha shared out over the claims
-predicted; `not tested` is what has too few seeds or a reduced budget. The rows of other cells show how the verdict
-would move: they are no further tests.
+**Predicting.** Every run of a prediction family that has the cell's values of all settings of the grids speaks for
+that cell (`predicted_by`); what else the family varies (a width, a number of heads) stands in `variant`. Verdicts are
+those of the claims' rule (`reproduced`, `undecided`, `higher` or `lower`, of ours), with alpha shared out over the
+claims predicted; `not tested` is what has too few seeds or a reduced budget. The rows of other cells show how the
+verdict would move: they are no further tests.
 """
 
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from pixelpatch.analysis.statistics import (
     predictive_log_density,
     verdict_of,
 )
+from pixelpatch.questions import grid_keys
 from pixelpatch.study import members
 from pixelpatch.variants import described
 
@@ -124,10 +126,10 @@ def _explanations(ours: _Ours, name: str, question: dict) -> Iterator[dict]:
     """The rows of one question in identification.csv."""
     alpha = ours.study["analysis"]["alpha"]
     claims = question["by"]["claims"]
-    family = members(ours.study, question["grid"])
+    family = _members(ours.study, question)
     complete = all(ours.enough(member) or member in ours.diverged for member in family)
     cells = {}
-    for cell in _cells(ours, name, question["grid"]):
+    for cell in _cells(ours, name, question):
         rows = [_number(ours, cell, cell.experiment, question["by"]["experiment"], claim) for claim in claims]
         cells[cell.experiment, cell.epochs] = rows
     for rows in cells.values():
@@ -146,15 +148,17 @@ def _explanations(ours: _Ours, name: str, question: dict) -> Iterator[dict]:
 
 def _predictions(ours: _Ours, name: str, question: dict, chosen: set[tuple]) -> Iterator[dict]:
     """The rows of one question in predictions.csv."""
-    for cell in _cells(ours, name, question["grid"]):
+    blocks = ours.study["experiments"]
+    keys = grid_keys(blocks[member] for member in _members(ours.study, question))
+    for cell in _cells(ours, name, question):
         identified = tuple(cell.columns().values()) in chosen
         for prediction in question["predicts"]:
             for member in ours.members(prediction["family"]):
-                spec, varied = (ours.study["experiments"][member][key] for key in ("spec", "vary"))
-                here = all(_at(spec, key) == value for key, value in cell.settings.items())
+                spec, varied = (blocks[member][key] for key in ("spec", "vary"))
+                here = all(_at(spec, key) == _at(blocks[cell.experiment]["spec"], key) for key in keys)
                 if not here or cell.epochs not in ours.epochs(member):
                     continue
-                variant = {key: value for key, value in varied["settings"].items() if key not in cell.settings}
+                variant = {key: value for key, value in varied["settings"].items() if key not in keys}
                 for claim in prediction["claims"]:
                     row = _number(ours, cell, member, prediction["experiment"], claim, len(prediction["claims"]))
                     row |= {"identified": identified, "predicted_by": member, "variant": described(variant)}
@@ -185,11 +189,15 @@ def _number(ours: _Ours, cell: Cell, experiment: str, system: str, claim: str, c
     }
 
 
-def _cells(ours: _Ours, question: str, family: str) -> Iterator[Cell]:
-    for member in ours.members(family):
+def _members(study: dict, question: dict) -> list[str]:
+    return [member for family in question["grid"] for member in members(study, family)]
+
+
+def _cells(ours: _Ours, name: str, question: dict) -> Iterator[Cell]:
+    for member in (member for family in question["grid"] for member in ours.members(family)):
         settings = ours.study["experiments"][member]["vary"]["settings"]
         for epochs in ours.epochs(member):
-            yield Cell(question, member, settings, epochs)
+            yield Cell(name, member, settings, epochs)
 
 
 def _at(spec: dict, key: str) -> Any:

@@ -7,7 +7,7 @@ what the mending leaves alone (weights at the start, the order of the data as fa
 all of the training where only the testing is mended), so the test is Student's paired one, and the interval
 `interval_low..interval_high` its, at 1 − alpha. The p-values of all rows are one family, corrected by Holm. Rows at a
 reduced budget, and those with fewer common seeds than `analysis.minimum_seeds`, show what there is and are no part of
-the family.
+the family. `finding` says what was measured, `means` (of the configuration) why it may be so.
 """
 
 import pandas as pd
@@ -31,6 +31,7 @@ COLUMNS = [
     "p_value",
     "p_holm",
     "finding",
+    "means",
 ]
 
 
@@ -80,6 +81,7 @@ def _row(study: dict, name: str, values: dict[tuple[str, str], pd.Series]) -> di
         "interval_low": result.low,
         "interval_high": result.high,
         "p_value": result.p_value,
+        "means": mends["means"],
     }
 
 
@@ -96,17 +98,12 @@ def _untested(study: dict, row: dict) -> str:
 
 def _finding(row: dict, alpha: float) -> str:
     """What a row means, in a sentence."""
-    before, after, low, high, size = (
-        f"{value:.2f}".replace("-", "−")
-        for value in (
-            *(row[key] for key in ("mean_documented", "mean_mended", "interval_low", "interval_high")),
-            abs(row["effect_points"]),
-        )
+    before, after, low, high = (
+        f"{row[key]:.2f}".replace("-", "−")
+        for key in ("mean_documented", "mean_mended", "interval_low", "interval_high")
     )
     n = row["n_seeds"]
     if not row["p_holm"] < alpha:
-        return f"What it costs does not show in {n} seeds: between {low} and {high} points."
-    does, side, count = (
-        ("costs", "more", row["n_more"]) if row["effect_points"] > 0 else ("gains", "less", row["n_less"])
-    )
-    return f"It {does} {size} points: without it {after} % instead of {before} %, {side} from {count} of {n} seeds."
+        return f"What it does is not seen in {n} seeds: without it, {low} to {high} points."
+    side, count = ("more", row["n_more"]) if row["effect_points"] > 0 else ("less", row["n_less"])
+    return f"Without it {after} % instead of {before} %, {side} from {count} of {n} seeds."

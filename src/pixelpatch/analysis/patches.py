@@ -10,11 +10,12 @@ those of matrix products and convolutions (a multiplication and an addition are 
 training, without validation and test. (On a CPU the transformers' attention is this package's own kernel, the CNN's
 convolutions are PyTorch's.)
 
-**Tests.** The trend is Page's (1963): the seeds that all patch sizes share are its blocks, each block ranks the sizes,
-and the p-value is twice the smaller of those for "smaller is better" and "smaller is worse". `difference` is Kendall's
-τ between the fineness of patches and the mean accuracy. Neighbours, and the CNN against the patch size with the best
-validation accuracy, are compared by Welch's test, the finer (the CNN) minus the other. All p-values of the table are
-one family, corrected by Holm.
+**Tests.** The trend is Kendall's: `difference` is τ-b between the fineness of the patch and the accuracy, over all
+runs (the test is that of Jonckheere and Terpstra); it says that accuracy rather falls, not that each step does. How
+the answer depends on the size of the training set: each seed has a slope of accuracy over halvings of the patch (least
+squares), and Welch's test compares the slopes at neighbouring sizes, the larger minus the smaller. Neighbours, and the
+CNN against the patch size with the best validation accuracy, are compared by Welch's test too, the finer (the CNN)
+minus the other. All p-values of the table are one family, corrected by Holm.
 """
 
 from collections.abc import Iterator
@@ -29,10 +30,12 @@ from scipy import stats
 from pixelpatch.analysis.statistics import holm, mean_and_spread, welch
 from pixelpatch.checks import split_sizes
 from pixelpatch.files import canonical_json
+from pixelpatch.metrics import VALIDATION
+from pixelpatch.questions import without_patch
 from pixelpatch.study import members
 from pixelpatch.variants import described
 
-ACCURACY, VALIDATION, SECONDS = "test/accuracy", "validation/accuracy", "timing/train_seconds"
+ACCURACY, SECONDS = "test/accuracy", "timing/train_seconds"
 RECIPE = ["experiment", "settings", "n_seeds", "validation_mean", "validation_std", "chosen", "frozen"]
 SWEEP = [
     *("experiment", "train_images", "epochs", "model", "patch", "tokens", "parameters", "n_seeds"),
@@ -97,7 +100,7 @@ def recipe(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
     narrowed = any(study["experiments"][name]["narrowed"] for name in names)
     whole = len(entries) == len(names) and len(seeds) == 1 and not narrowed
     chosen = max(entries, key=lambda entry: entry.mean(VALIDATION)) if whole else None
-    frozen = frozen_specs(study)
+    frozen = frozen_spec(study)
     rows = []
     for entry in entries:
         mean, std = mean_and_spread(entry.runs[VALIDATION])
@@ -109,17 +112,17 @@ def recipe(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
                 "validation_mean": float(mean),
                 "validation_std": float(std),
                 "chosen": entry is chosen,
-                "frozen": _without_patch(entry.spec) in frozen,
+                "frozen": without_patch(entry.spec) == frozen,
             }
         )
     return pd.DataFrame(rows, columns=RECIPE)
 
 
-def frozen_specs(study: dict) -> list[str]:
-    """Model and training (but for patch and epochs) of the sweep's transformers: one, where all is as it should be."""
+def frozen_spec(study: dict) -> str:
+    """Model and training (but for patch and epochs) of the sweep's transformers, of all of them; empty without any."""
     names = [name for family in study["patches"]["sweep"] for name in members(study, family)]
     specs = [study["experiments"][name]["spec"] for name in names]
-    return sorted({_without_patch(spec) for spec in specs if "patch" in spec["model"]})
+    return next((without_patch(spec) for spec in specs if "patch" in spec["model"]), "")
 
 
 def sweep(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
@@ -159,15 +162,16 @@ def sweep(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def trials(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
-    """The trend, every neighbouring pair and the CNN, for each size of training set: the columns of patch_tests.csv.
+    """The trend, every neighbouring pair and the CNN, for each size of training set, and how that depends on the size.
+
+    The columns of patch_tests.csv.
 
     A patch size is compared once it and all coarser ones have run from `analysis.minimum_seeds` at least.
     """
-    rows = [
-        {"train_images": group.images} | row
-        for group in _groups(study, runs)
-        for row in _trials(group, 1 - study["analysis"]["alpha"])
-    ]
+    confidence, groups = 1 - study["analysis"]["alpha"], list(_groups(study, runs))
+    rows = [{"train_images": group.images} | row for group in groups for row in _trials(group, confidence)]
+    for smaller, larger in pairwise(groups):
+        rows += [{"train_images": larger.images} | row for row in _dependence(smaller, larger, confidence)]
     table = pd.DataFrame(rows, columns=TRIALS)
     table["p_holm"] = holm(table["p_value"].to_numpy(dtype=float)).adjusted
     return table
@@ -194,41 +198,48 @@ def training_flops(model: str) -> int:
 def _trials(group: Group, confidence: float) -> Iterator[dict]:
     compared = group.compared
     if len(compared) > 2:
-        blocks = pd.concat([entry.runs[ACCURACY] for entry in compared], axis="columns", join="inner").to_numpy()
+        found = [(step, value) for step, entry in enumerate(compared) for value in entry.runs[ACCURACY]]
+        tau, p_value = stats.kendalltau(*zip(*found, strict=True))
         yield {
             "test": "trend",
             "first": compared[0].name,
             "second": compared[-1].name,
-            "n_first": len(blocks),
-            "n_second": len(blocks),
-            "difference": float(stats.kendalltau(range(len(compared)), [e.mean(ACCURACY) for e in compared]).statistic),
-            "p_value": trend_p_value(blocks),
+            "n_first": len(compared[0].runs),
+            "n_second": len(compared[-1].runs),
+            "difference": float(tau),
+            "p_value": float(p_value),
         }
     pairs = [("neighbours", *pair) for pair in pairwise(compared)]
     pairs += [("CNN", group.best, entry) for entry in group.others if group.best]
     for test, first, second in pairs:
-        a, b = (entry.runs[ACCURACY].to_numpy() for entry in (second, first))
-        result = welch(a, b, confidence)
-        yield {
-            "test": test,
-            "first": first.name,
-            "second": second.name,
-            "n_first": len(b),
-            "n_second": len(a),
-            "difference": result.difference,
-            "interval_low": result.low,
-            "interval_high": result.high,
-            "p_value": result.p_value,
-        }
+        runs = (entry.runs[ACCURACY].to_numpy() for entry in (first, second))
+        yield {"test": test, "first": first.name, "second": second.name} | _compared(*runs, confidence)
 
 
-def trend_p_value(blocks: np.ndarray) -> float:
-    """Two-sided p-value of Page's test that the columns of `blocks` [seeds, sizes] are ordered; NaN for one seed."""
-    if len(blocks) < 2:
-        return np.nan
-    ranks = np.arange(1, blocks.shape[1] + 1)
-    sides = [stats.page_trend_test(blocks, predicted_ranks=order).pvalue for order in (ranks, ranks[::-1])]
-    return min(1.0, 2 * min(sides))
+def _dependence(smaller: Group, larger: Group, confidence: float) -> Iterator[dict]:
+    """How slopes over the patch differ between two sizes of training set, where both compare the same patches."""
+    if len(smaller.compared) > 2 and [e.patch for e in smaller.compared] == [e.patch for e in larger.compared]:
+        names = {"first": f"{smaller.images:,} images", "second": f"{larger.images:,} images"}
+        yield {"test": "dependence"} | names | _compared(slopes(smaller), slopes(larger), confidence)
+
+
+def slopes(group: Group) -> np.ndarray:
+    """Points of accuracy per halving of the patch, of each seed that all compared patch sizes share."""
+    accuracy = pd.concat([entry.runs[ACCURACY] for entry in group.compared], axis="columns", join="inner").to_numpy()
+    halvings = -np.log2([entry.patch for entry in group.compared])
+    return np.polyfit(halvings, accuracy.T, 1)[0]
+
+
+def _compared(first: np.ndarray, second: np.ndarray, confidence: float) -> dict:
+    result = welch(second, first, confidence)
+    return {
+        "n_first": len(first),
+        "n_second": len(second),
+        "difference": result.difference,
+        "interval_low": result.low,
+        "interval_high": result.high,
+        "p_value": result.p_value,
+    }
 
 
 def _groups(study: dict, runs: pd.DataFrame) -> Iterator[Group]:
@@ -258,9 +269,3 @@ def _entries(study: dict, runs: pd.DataFrame, names: list[str]) -> list[Entry]:
     return [
         Entry(name, study["experiments"][name]["spec"], values.loc[name] if name in ran else nothing) for name in names
     ]
-
-
-def _without_patch(spec: dict[str, Any]) -> str:
-    model, training = dict(spec["model"]), dict(spec["training"])
-    del model["patch"], training["epochs"]
-    return canonical_json([model, training])

@@ -3,8 +3,11 @@
 A write-up shows one run; whether that was the only one, nobody says. Of a documented final score (an accuracy or number
 right, where more is better; a loss, where less is), `rank` counts how many of our n seeds are better, plus one;
 `chance` is the probability that one more run shows it or better, by Student's predictive distribution for one run;
-`best_of` is the smallest k such that the best of k runs, each from that distribution, is expected to reach it: 1 where
-our mean does, missing where more than 10⁶ would be needed, or where two seeds leave nothing to expect.
+`best_of` is the smallest k such that the best of k further runs is expected to reach it: 1 where our mean does,
+infinite where more than 10⁶ would be needed, missing where fewer than three seeds leave nothing to expect. Those k runs
+share one unknown mean and deviation, so what is expected of them is x̄ + s c(n) m(k): m(k) is the expected largest of k
+standard normal numbers, and c(n) = √((n − 1) / 2) Γ((n − 2) / 2) / Γ((n − 1) / 2) what s is too small by (the mean of σ
+given s, of Student's own prior).
 
 The *map* gives every verdict as a function of two things that are our choice. The first n seeds are taken as if there
 were no others, and the documented number counts as met by anything within `tolerance` (a share of it) besides its last
@@ -15,7 +18,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from scipy import integrate, optimize, stats
+from scipy import integrate, optimize, special, stats
 
 from pixelpatch.analysis.documented import documented_number, kind_of
 from pixelpatch.analysis.statistics import mean_and_spread, verdict_of
@@ -50,23 +53,25 @@ def verdict_map(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=MAP)
 
 
-def expected_best(k: float, degrees: float) -> float:
-    """The expected largest of `k` numbers from Student's distribution: ∫ Q(v^(1/k)) dv, Q being its quantiles."""
+def expected_best(k: float) -> float:
+    """The expected largest of `k` standard normal numbers: ∫ Q(v^(1/k)) dv, Q being their quantiles."""
 
     def quantile(v: float) -> float:
-        return stats.t.isf(-np.expm1(np.log(v) / k), degrees)
+        return stats.norm.isf(-np.expm1(np.log(v) / k))
 
     # In two parts, for the upper one goes to infinity at its end.
     return float(sum(integrate.quad(quantile, *ends, limit=200)[0] for ends in ((0, 0.5), (0.5, 1))))
 
 
-def best_of(surplus: float, degrees: float) -> float:
-    """The smallest k whose expected best lies `surplus` scales above the mean; NaN beyond MOST_RUNS."""
-    if surplus <= 0:
+def best_of(surplus: float, seeds: int) -> float:
+    """The smallest k whose expected best lies `surplus` of our deviations above our mean; infinite beyond MOST_RUNS."""
+    if surplus < 1e-9:
         return 1
-    if not expected_best(MOST_RUNS, degrees) >= surplus:
-        return np.nan
-    least = optimize.brentq(lambda k: expected_best(k, degrees) - surplus, 1, MOST_RUNS)
+    half = (seeds - 1) / 2
+    surplus /= np.sqrt(half) * np.exp(special.gammaln(half - 0.5) - special.gammaln(half))
+    if expected_best(MOST_RUNS) < surplus:
+        return np.inf
+    least = optimize.brentq(lambda k: expected_best(k) - surplus, 1, MOST_RUNS)
     return float(np.ceil(round(least, 6)))
 
 
@@ -99,7 +104,7 @@ def _place(columns: dict, values: np.ndarray, target: float, half_unit: float) -
         return row
     surplus = easiest - sign * mean
     if std == 0:
-        return row | {"chance": float(surplus <= 0), "best_of": 1 if surplus <= 0 else np.nan}
-    surplus, degrees = surplus / (std * np.sqrt(1 + 1 / len(values))), len(values) - 1
-    best = best_of(surplus, degrees) if degrees > 1 else np.nan  # with one degree of freedom no mean exists
-    return row | {"chance": float(stats.t.sf(surplus, degrees)), "best_of": best}
+        return row | {"chance": float(surplus <= 0), "best_of": 1 if surplus <= 0 else np.inf}
+    n = len(values)
+    best = best_of(surplus / std, n) if n > 2 else np.nan  # of two seeds, σ has no mean
+    return row | {"chance": float(stats.t.sf(surplus / (std * np.sqrt(1 + 1 / n)), n - 1)), "best_of": best}

@@ -4,8 +4,8 @@ A system's runs are a table of seeds × test items, each right or wrong (items a
 are resampled by whole grids). From it come, in points of accuracy,
 
 * `seed_std`: the standard deviation over seeds, on the one test set that there is;
-* `binomial_std`: that of one run's accuracy over test sets of the same size, were its items independent and equally
-  hard: √(p (1 − p) / N), what error bars that know nothing of seeds show;
+* `binomial_std`: that of one run's accuracy over test sets of the same size, were its items independent (the digits of
+  one grid are not quite): √(p (1 − p) / N), what error bars that know nothing of seeds show;
 * `image_std`: that of the *mean* over our seeds, over test sets: a bootstrap of the items alone, all seeds kept, as
   hard items are hard for every seed;
 * `both_std`: that of one run on one test set, seeds and items resampled together (the pigeonhole bootstrap, Owen 2007,

@@ -1,10 +1,10 @@
 """How well each cell of a grid of unstated settings explains the documented numbers that identify it: the logarithm of
 its likelihood, less that of the best cell (0, outlined). Dots mark cells that are compatible with those numbers, and
 the figure in a cell is our mean of the first of them; n seeds each. Cells more than 20 below the best are equally pale;
-white ones have no runs, too few for a likelihood, or a seed that diverged.
+grey ones have no runs, too few for a likelihood, or a seed that diverged.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,13 +47,20 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     return figure
 
 
-def _panels(study: Mapping[str, Any], explained: pd.DataFrame) -> list[Panel]:
+def _panels(study: Mapping[str, Any], explained: pd.DataFrame) -> Iterator[Panel]:
     """The panels of one question, a row of `explained` per cell and identifying number."""
     numbers = f"{style.name(study, explained['system'].iloc[0])}: {', '.join(dict.fromkeys(explained['claim']))}"
     first = explained.drop_duplicates(["experiment", "epochs"]).reset_index(drop=True)
-    settings = [study["experiments"][name]["vary"]["settings"] for name in first["experiment"]]
-    cells = pd.concat([first, pd.DataFrame(settings)], axis="columns")
-    cells["relative"] = (cells["log_likelihood"] - cells["log_likelihood"].max()).clip(lower=LOWEST)
+    first["relative"] = (first["log_likelihood"] - first["log_likelihood"].max()).clip(lower=LOWEST)
+    families = [study["experiments"][name]["vary"]["family"] for name in first["experiment"]]
+    for _, own in first.groupby(families, sort=False):
+        yield from _of_family(study, numbers, own.reset_index(drop=True))
+
+
+def _of_family(study: Mapping[str, Any], numbers: str, own: pd.DataFrame) -> Iterator[Panel]:
+    """The panels of one family's cells, a row each in `own`."""
+    settings = [study["experiments"][name]["vary"]["settings"] for name in own["experiment"]]
+    cells = pd.concat([own, pd.DataFrame(settings)], axis="columns")
     keys = [*settings[0]]
     axes = (
         [EPOCHS, keys[0]] if cells[EPOCHS].nunique() > 1 else [keys[1], keys[0]] if len(keys) > 1 else [EPOCHS, keys[0]]
@@ -61,7 +68,8 @@ def _panels(study: Mapping[str, Any], explained: pd.DataFrame) -> list[Panel]:
     others = [key for key in keys if key not in axes]
     parts = cells.groupby(others, sort=False) if others else [((), cells)]
     n = style.seeds(int(cells["n_seeds"].max()), least=int(cells["n_seeds"].min()))
-    return [Panel("\n".join([numbers, ", ".join([n, *_words(others, values)])]), *axes, part) for values, part in parts]
+    for values, part in parts:
+        yield Panel("\n".join([numbers, ", ".join([n, *_words(others, values)])]), *axes, part)
 
 
 def _panel(axis: Axes, panel: Panel) -> Any:
@@ -77,6 +85,7 @@ def _panel(axis: Axes, panel: Panel) -> Any:
         )  # fmt: skip
         if cell["identified"]:
             axis.add_patch(Rectangle((place[1] - 0.48, place[0] - 0.48), 0.96, 0.96, fill=False, ec="#D55E00", lw=1.8))
+    axis.set_facecolor("0.9")
     image = axis.imshow(grid, cmap="Blues", vmin=LOWEST, vmax=0, aspect="auto")
     axis.set_xticks(range(len(columns)), [written(value) for value in columns])
     axis.set_yticks(range(len(rows)), [written(value) for value in rows])

@@ -1,11 +1,12 @@
 """The study's tables for people, one module each: `make_table(name, study, tables)` makes one and writes it.
 
-A table's module says in its docstring what a reader learns from it, and has a `CAPTION` (besides, where there may be
-nothing to show, an `EMPTY` one), `make(study, tables)`, which computes it from the tidy tables in the folder `tables`,
-and `view(frame, study)`: the columns that a reader sees, strings only.
+A table's module says in its docstring what a reader learns from it, which stands below the table, and has a `CAPTION`
+(besides, where there may be nothing to show, an `EMPTY` one), `make(study, tables)`, which computes it from the tidy
+tables in the folder `tables`, and `view(frame, study)`: the columns that a reader sees, strings only.
 """
 
 from importlib import import_module
+from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,20 +67,21 @@ def make_table(name: str, study: dict[str, Any], tables: Path) -> None:
     frame = table.make(study, tables)
     caption = table.CAPTION if len(frame) else getattr(table, "EMPTY", table.CAPTION)
     caption = f"{caption} Preset {study['preset']}."
-    write_table(frame, tables / name, caption=caption, view=table.view(frame, study))
+    note = " ".join(getdoc(table).split())
+    write_table(frame, tables / name, caption=caption, view=table.view(frame, study), note=note)
 
 
-def write_table(frame: "pd.DataFrame", stem: Path, *, caption: str, view: "pd.DataFrame") -> None:
+def write_table(frame: "pd.DataFrame", stem: Path, *, caption: str, view: "pd.DataFrame", note: str = "") -> None:
     """Write `<stem>.csv` (all of `frame`, floats that read back to the same bits), `<stem>.md` and `<stem>.tex`.
 
-    The last two show `view`, strings only. The LaTeX needs the packages booktabs and, beyond 25 rows, longtable. Each
-    file is written whole or not at all; raises UserError where one cannot be.
+    The last two show `view`, strings only; below it in Markdown stands `note`. The LaTeX needs the packages booktabs
+    and, beyond 25 rows, longtable. Each file is written whole or not at all; raises UserError where one cannot be.
     """
     from pixelpatch.formatting import latex_table, markdown_table
 
     stem = Path(stem)
     write_atomically(stem.with_name(f"{stem.name}.csv"), frame.to_csv(index=False, lineterminator="\n"))
-    write_atomically(stem.with_name(f"{stem.name}.md"), markdown_table(view, caption))
+    write_atomically(stem.with_name(f"{stem.name}.md"), markdown_table(view, caption, note))
     write_atomically(stem.with_name(f"{stem.name}.tex"), latex_table(view, caption, f"tab:{stem.name}"))
 
 

@@ -1,7 +1,7 @@
 """Which settings that a write-up leaves unstated explain its numbers best? A row per cell of the grid that was tried
 (settings and number of epochs) and number that identifies, with our mean and standard deviation over n seeds, how
 surprising the documented number would be as one more run, and the log-likelihood of the cell over all of its numbers.
-The best cell is identified; those that no number refutes are compatible.
+The best cell is identified; those that no number refutes are compatible, which is easier for few or scattered seeds.
 """
 
 from collections.abc import Mapping
@@ -36,9 +36,15 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
             "Ours (mean ± sd)": lambda row: mean_sd(row["mean"], row["std"]),
             "p": lambda row: p_value(row["p_value"]),
             "Log-likelihood": lambda row: fixed(row["log_likelihood"], 1),
-            "": lambda row: "identified" if row["identified"] else "compatible" if row["compatible"] else "",
+            "": _standing,
         },
     )
+
+
+def _standing(row: Mapping[str, Any]) -> str:
+    if pd.isna(row["log_likelihood"]):
+        return "no likelihood: too few seeds, or one that diverged"
+    return "identified" if row["identified"] else "compatible" if row["compatible"] else ""
 
 
 def cell(row: Mapping[str, Any]) -> str:

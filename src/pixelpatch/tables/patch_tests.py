@@ -1,7 +1,8 @@
-"""Whether finer patches are better, for each size of the training set: Page's test of the trend from the coarsest to
-the finest over the seeds that all share (the difference is Kendall's τ, from −1, ever worse, to 1, ever better);
-Welch's test of every pair of neighbouring patch sizes (the finer minus the coarser, in points), and of the CNN minus
-the patch size that validation images choose. Holm's correction is over the whole table.
+"""Whether finer patches are better, for each size of the training set: Kendall's τ between fineness and accuracy over
+all runs (from −1, ever worse, to 1, ever better; a trend, which single steps may go against), and Welch's test, in
+points of accuracy, of every pair of neighbouring patch sizes (the finer minus the coarser), and of the CNN minus the
+patch size that validation images choose. Whether that depends on the size of the training set: Welch's test of the
+slopes over the patch, in points per halving. Holm's correction is over the whole table.
 """
 
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
             "Training images": lambda row: number(row["train_images"]),
             "Test": _test,
             "n": lambda row: f"{number(row['n_first'])}, {number(row['n_second'])}",
-            "Difference": lambda row: fixed(row["difference"], 2),
+            "Difference": lambda row: ("τ = " if row["test"] == "trend" else "") + fixed(row["difference"], 2),
             level(study["analysis"]["alpha"]): lambda row: interval(
                 row["interval_low"], row["interval_high"], at_least=2
             ),
@@ -44,4 +45,6 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
 def _test(row: Mapping[str, Any]) -> str:
     if row["test"] == "trend":
         return f"trend from {row['first']} to {row['second']}"
+    if row["test"] == "dependence":
+        return f"slope at {row['second']} minus slope at {row['first']}"
     return f"{row['second']} minus {row['first']}"

@@ -1,11 +1,12 @@
 """Where a documented score sits among our seeds: a row per final accuracy, number right or loss that a write-up prints,
 with its rank among our n runs (1 is better than all of them), the chance that one more run shows it or better, and of
-how many runs the best is expected to reach it (1 where our mean does).
+how many runs the best is expected to reach it (1 where our mean does; empty below three seeds).
 """
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pixelpatch.analysis.places import places
@@ -31,7 +32,9 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
             "n": lambda row: number(row["n_seeds"]),
             "Ours (mean ± sd)": lambda row: mean_sd(row["mean"], row["std"]),
             "Rank": lambda row: f"{number(row['rank'])} of {row['n_seeds'] + 1}",
-            "Chance of one run": lambda row: p_value(row["chance"]),
-            "Best of": lambda row: number(row["best_of"]) or "more than 1,000,000",
+            "Chance that one run is as good": lambda row: p_value(row["chance"]),
+            "Runs whose best reaches it": lambda row: (
+                "> 1,000,000" if np.isinf(row["best_of"]) else number(row["best_of"])
+            ),
         },
     )

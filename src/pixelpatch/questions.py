@@ -1,0 +1,91 @@
+"""What a configuration asks of its families, under `identify` and `patches`, held against those families."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pixelpatch.checks import instead, split_sizes
+from pixelpatch.files import canonical_json
+from pixelpatch.metrics import VALIDATION, metrics_of
+
+Json = dict[str, Any]
+Families = Mapping[str, list[Json]]  # the members of each
+
+
+def identification_problems(question: Json, systems: Mapping[str, Json], families: Families) -> Iterator[str]:
+    """What is wrong with a block of `identify`."""
+    keys = grid_keys(member for family in question["grid"] for member in families.get(family, []))
+    uses = [("by", f"grid[{i}]", family, question["by"]) for i, family in enumerate(question["grid"])]
+    for i, use in enumerate(question["predicts"]):
+        uses.append((f"predicts[{i}]", f"predicts[{i}].family", use["family"], use))
+    for place, named, family, use in uses:
+        if family not in families:
+            yield f"{named} is {family!r}{instead(family, families)}"
+            continue
+        spec = families[family][0]["spec"]
+        if lacking := [key for key in keys if not has(spec, key)]:
+            yield f"{named} is {family!r}, which has no {', '.join(lacking)} to match the grid's cells by."
+        if use["experiment"] not in systems:
+            yield f"{place}.experiment is {use['experiment']!r}{instead(use['experiment'], systems)}"
+            continue
+        numbers = {
+            name: claim
+            for name, claim in systems[use["experiment"]].get("claims", {}).items()
+            if "documented" in claim and not {"epoch", "better_than", "not_tested"} & claim.keys()
+        }
+        for claim in use["claims"]:
+            if claim not in numbers:
+                yield f"{place}.claims has {claim!r}, no number of {use['experiment']}{instead(claim, numbers)}"
+            elif (metric := numbers[claim]["metric"]) not in metrics_of(spec):
+                yield f"{place}.claims has {claim!r}, which is of {metric}; {family} has none."
+
+
+def patch_problems(patches: Json, families: Families) -> Iterator[str]:
+    """What is wrong with `patches`: what is compared must have a score, differ as it should, and in nothing else."""
+    families_at = {}  # by size of the training set and patch
+    recipes = {}
+    for place, family in (("recipe", patches["recipe"]), *(("sweep", name) for name in patches["sweep"])):
+        named = f"{place} names the family {family!r}"
+        if family not in families:
+            yield f"{named}{instead(family, families)}"
+            continue
+        for member in families[family]:
+            spec = member["spec"]
+            patch = spec["model"].get("patch")
+            if VALIDATION not in metrics_of(spec):
+                yield f"{named}, which has no {VALIDATION} to choose by."
+            if member.get("may_diverge"):
+                yield f"{named}, which may diverge; a comparison needs the score of every run."
+            if place == "recipe" and patch is None:
+                yield f"{named}, whose models have no patches."
+            if place == "sweep":
+                images = split_sizes(spec["data"])["train"]
+                if (images, patch) in families_at:
+                    shown = "no patches" if patch is None else f"patch {patch}"
+                    yield f"{named}, which has a second model of {shown} at {images:,} training images."
+                families_at[images, patch] = family
+                if patch is not None:
+                    recipes.setdefault(without_patch(spec), family)
+    if len(recipes) > 1:
+        yield f"sweep has models of unlike recipes, in {' and '.join(dict.fromkeys(recipes.values()))}; choose one."
+
+
+def grid_keys(members: Any) -> list[str]:
+    """The settings that tell the cells of a question apart, in all its grids' `members`."""
+    return list(dict.fromkeys(key for member in members for key in member["vary"]["settings"]))
+
+
+def without_patch(spec: Json) -> str:
+    """What of a spec is alike in a comparison of patch sizes: model and training, but for patch and epochs."""
+    model, training = dict(spec["model"]), dict(spec["training"])
+    model.pop("patch", None)
+    training.pop("epochs")
+    return canonical_json([model, training])
+
+
+def has(spec: Json, key: str) -> bool:
+    """Whether a spec has the setting of a dotted path."""
+    for part in key.split("."):
+        if not isinstance(spec, dict) or part not in spec:
+            return False
+        spec = spec[part]
+    return True
