@@ -1,6 +1,7 @@
 """The findings page: it says what the tables say, of whatever has run."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,19 @@ def test_unstated_settings_are_identified_and_predict(whole: Path) -> None:
     compatible = text.count(" are compatible: not refuted")
     assert compatible == 2
     assert len(re.findall(r"  - Over all compatible cells, [a-z-]+: (\d+ [a-z ]+(, )?)+\. ", text)) in (0, 2, 4)
+
+
+def test_a_number_that_no_run_reaches_is_not_said_to_be_explained(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    table = pd.read_csv(tmp_path / "identification.csv", dtype={"documented": "str"})
+    reader = table["question"] == "grid_reader"
+    table.loc[reader, ["least", "most"]] = [0.5, 0.7]
+    table.to_csv(tmp_path / "identification.csv", index=False)
+    said = "No run of any cell has a final-train-loss as low as 0.0101; the lowest has 0.5. So nothing explains it"
+    assert said in section(findings(STUDY, tmp_path), "Unstated settings")
+    table.loc[reader, "least"] = 0.01
+    table.to_csv(tmp_path / "identification.csv", index=False)
+    assert "No run of any cell has a final-train-loss" not in findings(STUDY, tmp_path)
 
 
 def test_links_lead_somewhere(whole: Path) -> None:

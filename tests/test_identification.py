@@ -110,6 +110,32 @@ def test_what_is_computed_is_student_s() -> None:
     nearest = min(max(values.mean(), 92.195), 92.205)  # of what prints as documented
     assert row["p_value"] == pytest.approx(2 * predictive.sf(values.mean() + abs(nearest - values.mean())))
 
+    assert (row["least"], row["most"]) == (values.min(), values.max())
+
+
+def test_cells_of_several_grids_predict_by_their_own_runs_alone() -> None:
+    """A second grid varies what the first leaves alone: no run of either speaks for a cell of the other."""
+    made = study_of(documented_at(0.01, 2, 93))
+    for block in made["experiments"].values():
+        if "spec" in block:
+            block["spec"]["data"] = {"images": 100}
+    settings = {"data.images": 400}
+    spec = made["experiments"]["grid-0.01"]["spec"] | {"data": {"images": 400}}
+    made["experiments"]["more-400"] = {
+        "spec": spec,
+        "narrowed": False,
+        "vary": {"family": "more", "settings": settings},
+    }
+    question = made["identify"]["budget"]
+    question["grid"].append("more")
+    question["predicts"].append({"family": "more", "experiment": "vit", "claims": ["accuracy"]})
+    explained, predicted = identify(made, *tables_of(made, seeds=4), made_whole())
+    assert set(explained["experiment"]) == {"grid-0.01", "grid-0.1", "more-400"}
+    of_more = predicted[predicted["experiment"] == "more-400"]
+    assert set(of_more["predicted_by"]) == {"more-400"}
+    assert set(of_more["variant"]) == {""}
+    assert "more-400" not in set(predicted.loc[predicted["experiment"] != "more-400", "predicted_by"])
+
 
 def test_the_density_of_seeds_without_spread_and_of_one_seed() -> None:
     assert predictive_log_density([1.0, 1.0], 1.0, 0.05) == pytest.approx(math.log(10))

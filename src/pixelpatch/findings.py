@@ -70,6 +70,7 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
             if "settles" in said
         },
         "next_best": {name: _next_best(rows["identification"], name) for name in study["identify"]},
+        "out_of_reach": {name: _out_of_reach(rows["identification"], name) for name in study["identify"]},
         "compatible": {name: _compatible(rows, name) for name in study["identify"]},
         "held": {name: _held(rows["predictions"], name) for name in study["identify"]},
         "silent": {name: _silent(study, rows["predictions"], name) for name in study["identify"]},
@@ -106,6 +107,18 @@ def _next_best(identification: list[dict[str, Any]], question: str) -> tuple[str
         return None
     second = max(others, key=lambda row: (row["compatible"], row["log_likelihood"]))
     return second["cell"], math.exp(min(best["log_likelihood"] - second["log_likelihood"], 100))
+
+
+def _out_of_reach(identification: list[dict[str, Any]], question: str) -> list[dict[str, Any]]:
+    """The identifying numbers of a question beyond all runs of all its cells, and the run that comes closest."""
+    found = []
+    for claim in dict.fromkeys(row["claim"] for row in identification if row["question"] == question):
+        own = [row for row in identification if (row["question"], row["claim"]) == (question, claim)]
+        least, most, documented = min(r["least"] for r in own), max(r["most"] for r in own), own[0]["documented"]
+        if not least <= float(documented) <= most:
+            side, closest = ("low", least) if float(documented) < least else ("high", most)
+            found.append({"claim": claim, "documented": documented, "side": side, "closest": closest})
+    return found
 
 
 def _compatible(rows: Mapping[str, list[dict[str, Any]]], question: str) -> dict[str, list[str]]:

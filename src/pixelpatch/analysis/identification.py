@@ -4,14 +4,16 @@ A block of `identify` names families, whose cells are the candidates (every memb
 epoch is tested); documented numbers of one system that identify the cell; and families whose runs at the same settings
 are then held against documented numbers that had no part in the choice.
 
-**Explaining.** The seeds of a cell make Student's predictive distribution of a documented metric for one more run:
-n − 1 degrees of freedom around x̄, with scale s √(1 + 1/n). `log_density` is the logarithm of its density, averaged
-over what would be printed as documented; a cell's `log_likelihood` is their sum over the identifying numbers, as if
-those were independent (a loss and a number right of one run are not: the sum counts twice what they share). A cell is
+**Explaining.** The seeds of a cell make Student's predictive distribution of a documented metric for one more run: n −
+1 degrees of freedom around x̄, with scale s √(1 + 1/n). `log_density` is the logarithm of its density, averaged over
+what would be printed as documented; a cell's `log_likelihood` is their sum over the identifying numbers, as if those
+were independent (a loss and a number right of one run are not: the sum counts twice what they share). A cell is
 `compatible` where no identifying number's two-sided p-value (as in the claims' table), times their number, is below
-alpha. Of the compatible cells the one with the largest likelihood is `identified`, or of all, where none is compatible:
-the closest. Before all members of the grid have run at their full budget, from `analysis.minimum_seeds` at least,
-nothing is identified. Settings at which any seed diverges have run, and explain and predict nothing.
+alpha. Of the compatible cells the one with the largest likelihood is `identified`, or of all, where none is
+compatible: the closest. (A cell whose seeds scatter widely leaves room for numbers that none of its runs comes near:
+`least` and `most` are the extremes of its runs.) Before all members of the grid have run at their full budget, from
+`analysis.minimum_seeds` at least, nothing is identified. Settings at which any seed diverges have run, and explain and
+predict nothing.
 
 **Predicting.** Every run of a prediction family that has the cell's values of all settings of the grids speaks for
 that cell (`predicted_by`); what else the family varies (a width, a number of heads) stands in `variant`. Verdicts are
@@ -39,7 +41,17 @@ from pixelpatch.variants import described
 
 CELL = ["question", "experiment", "settings", "epochs"]
 NUMBER = ["system", "claim", "metric", "documented", "n_seeds", "mean", "std"]
-IDENTIFICATION = [*CELL, *NUMBER, "p_value", "log_density", "log_likelihood", "compatible", "identified"]
+IDENTIFICATION = [
+    *CELL,
+    *NUMBER,
+    "least",
+    "most",
+    "p_value",
+    "log_density",
+    "log_likelihood",
+    "compatible",
+    "identified",
+]
 PREDICTIONS = [
     *CELL,
     "identified",
@@ -182,6 +194,8 @@ def _number(ours: _Ours, cell: Cell, experiment: str, system: str, claim: str, c
         "n_seeds": len(values),
         "mean": mean,
         "std": std,
+        "least": values.min(initial=np.inf),
+        "most": values.max(initial=-np.inf),
         "interval_low": low,
         "interval_high": high,
         "log_density": predictive_log_density(values, *target),
