@@ -13,6 +13,7 @@ from configurations import study
 from pixelpatch.__main__ import main
 from pixelpatch.analysis.variance import packed
 from pixelpatch.checks import split_sizes
+from pixelpatch.figures import FIGURES
 from pixelpatch.files import readable_json
 from pixelpatch.findings import findings
 from pixelpatch.metrics import curves_of, metrics_of
@@ -151,6 +152,21 @@ def test_unstated_settings_are_identified_and_predict(whole: Path) -> None:
     compatible = text.count(" are compatible: not refuted")
     assert compatible == 2
     assert len(re.findall(r"  - Over all compatible cells, [a-z-]+: (\d+ [a-z ]+(, )?)+\. ", text)) in (0, 2, 4)
+
+
+def test_the_map_shows_every_cell_and_outlines_those_identified(whole: Path) -> None:
+    *panels, _ = FIGURES["budget_map"](STUDY, whole, whole).axes
+    assert [(axis.get_xlabel(), axis.get_ylabel()) for axis in panels] == [
+        *[("epochs", "learning rate")] * 2,
+        *[("learning rate", "depth")] * 2,
+        ("grids fresh", "grids train"),
+    ]
+    table = read_table(whole, "identification").drop_duplicates(["experiment", "epochs"])
+    assert sum(len(axis.texts) for axis in panels) == len(table)
+    outlined = [patch for axis in panels for patch in axis.patches]
+    assert len(outlined) == table["identified"].sum() == 2
+    dots = sum(text.get_text().count("•") for axis in panels for text in axis.texts)
+    assert dots == table["compatible"].sum()
 
 
 def test_a_number_that_no_run_reaches_is_not_said_to_be_explained(whole: Path, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def described(settings: Json) -> str:
 
 def setting(key: str) -> str:
     """A setting's dotted path in words: "learning rate", "grids fresh"."""
-    return " ".join(key.split(".")[1:]).replace("_", " ")
+    return (key.partition(".")[2] or key).replace(".", " ").replace("_", " ")
 
 
 def written(value: Any) -> str:
