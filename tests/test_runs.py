@@ -179,7 +179,12 @@ def test_a_kill_at_the_worst_moment(
 def write_study(folder: Path, records: list[tuple[int, Path]]) -> Path:
     path = folder / "study.json"
     runs = [{"experiment": "cnn", "seed": seed, "record": str(record)} for seed, record in records]
-    content = {"preset": "x", "analysis": {}, "experiments": {"cnn": {"spec": SPECS["cnn"]}}, "runs": runs}
+    content = {
+        "preset": "x",
+        "analysis": {},
+        "experiments": {"cnn": {"spec": SPECS["cnn"], "resources": {}}},
+        "runs": runs,
+    }
     path.write_text(json.dumps(content))
     return path
 

@@ -399,3 +399,11 @@ def test_a_file_that_is_no_study(tmp_path: Path, content: str) -> None:
     (tmp_path / "study.json").write_text(content)
     with pytest.raises(UserError, match=r"study\.json is not a study"):
         read_study(tmp_path / "study.json")
+
+
+def test_a_study_whose_run_is_none(tmp_path: Path) -> None:
+    made = study(("preset", "smoke"))
+    del made["runs"][1]["seed"]
+    (tmp_path / "study.json").write_text(json.dumps(made))
+    with pytest.raises(UserError, match=r"has as runs\[1\] .*; a run has an experiment, a seed and a record\."):
+        read_study(tmp_path / "study.json")

@@ -16,7 +16,7 @@ from pixelpatch.files import read_json
 from pixelpatch.metrics import curves_of, metrics_of
 from pixelpatch.questions import has, identification_problems, patch_problems
 from pixelpatch.schema import of_specs, schema_problems, unfit_values
-from pixelpatch.variants import extend, merge, of_family, vary
+from pixelpatch.variants import extend, merge, of_family, shown, vary
 
 Json = dict[str, Any]
 RECORDED = "recorded"  # seeds: those that have a record already
@@ -83,6 +83,9 @@ def read_study(path: Path) -> Json:
     study = read_json(path)
     if not isinstance(study, dict) or not {"preset", "analysis", "experiments", "runs"} <= study.keys():
         raise UserError(f"{path} is not a study; `python -m pixelpatch study` writes one from a configuration.")
+    for place, run in enumerate(study["runs"]):
+        if not isinstance(run, dict) or not {"experiment", "seed", "record"} <= run.keys():
+            raise UserError(f"{path} has as runs[{place}] {shown(run)}; a run has an experiment, a seed and a record.")
     return study
 
 

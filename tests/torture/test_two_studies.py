@@ -188,4 +188,4 @@ def test_two_analyses_at_once_write_what_one_writes(checkout: Folder, thorough: 
         for folder in ("once", "twice")
     )
     assert once == twice
-    assert len(once) == (17 if thorough else 6)
+    assert len(once) == (19 if thorough else 8)
