@@ -151,7 +151,7 @@ def test_unstated_settings_are_identified_and_predict(whole: Path) -> None:
     assert "  - No run of blog_vit_shape is at it.\n" in text  # its budget is the one of the published records
     compatible = text.count(" are compatible: not refuted")
     assert compatible == 2
-    assert len(re.findall(r"  - Over all compatible cells, [a-z-]+: (\d+ [a-z ]+(, )?)+\. ", text)) in (0, 2, 4)
+    assert len(re.findall(r"  - Over all compatible cells, [a-z-]+: (\d+ [a-z ]+(, )?)+\.\n", text)) in (0, 2, 4)
 
 
 def test_the_map_shows_every_cell_and_outlines_those_identified(whole: Path) -> None:

@@ -12,7 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pixelpatch import formatting
 from pixelpatch.analysis.claims import EXACT
 from pixelpatch.analysis.patches import patch_name
-from pixelpatch.study import members, systems
+from pixelpatch.answers import answer
+from pixelpatch.study import systems
 from pixelpatch.tables import read_table
 from pixelpatch.tables.identification import cell
 
@@ -69,11 +70,9 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
             for claim, said in block["claims"].items()
             if "settles" in said
         },
-        "next_best": {name: _next_best(rows["identification"], name) for name in study["identify"]},
-        "out_of_reach": {name: _out_of_reach(rows["identification"], name) for name in study["identify"]},
-        "compatible": {name: _compatible(rows, name) for name in study["identify"]},
-        "held": {name: _held(rows["predictions"], name) for name in study["identify"]},
-        "silent": {name: _silent(study, rows["predictions"], name) for name in study["identify"]},
+        "answers": {
+            name: answer(study, name, rows["identification"], rows["predictions"]) for name in study["identify"]
+        },
         "not_run": [
             f"{row['experiment']} ({formatting.number(row['core_hours_to_do'], digits=2)})"
             for row in rows["plan"]
@@ -96,56 +95,6 @@ def _tally(verdicts: Iterable[str]) -> str:
     """'3 reproduced, 2 not reproduced, 1 undecided'."""
     words = ("not reproduced" if verdict in ("higher", "lower") else verdict for verdict in verdicts)
     return ", ".join(f"{count} {verdict}" for verdict, count in Counter(words).most_common())
-
-
-def _next_best(identification: list[dict[str, Any]], question: str) -> tuple[str, float] | None:
-    """The cell that explains a question's numbers best after the identified one, and by how many times worse."""
-    cells = {row["cell"]: row for row in identification if row["question"] == question and not row["identified"]}
-    best = next((row for row in identification if row["question"] == question and row["identified"]), None)
-    others = [row for row in cells.values() if math.isfinite(row["log_likelihood"])]
-    if best is None or not others:
-        return None
-    second = max(others, key=lambda row: (row["compatible"], row["log_likelihood"]))
-    return second["cell"], math.exp(min(best["log_likelihood"] - second["log_likelihood"], 100))
-
-
-def _out_of_reach(identification: list[dict[str, Any]], question: str) -> list[dict[str, Any]]:
-    """The identifying numbers of a question beyond all runs of all its cells, and the run that comes closest."""
-    found = []
-    for claim in dict.fromkeys(row["claim"] for row in identification if row["question"] == question):
-        own = [row for row in identification if (row["question"], row["claim"]) == (question, claim)]
-        least, most, documented = min(r["least"] for r in own), max(r["most"] for r in own), own[0]["documented"]
-        if not least <= float(documented) <= most:
-            side, closest = ("low", least) if float(documented) < least else ("high", most)
-            found.append({"claim": claim, "documented": documented, "side": side, "closest": closest})
-    return found
-
-
-def _compatible(rows: Mapping[str, list[dict[str, Any]]], question: str) -> dict[str, list[str]]:
-    """The verdicts on each predicted claim at all compatible cells of a question."""
-    cells = {(row["experiment"], row["epochs"]) for row in rows["identification"] if row["compatible"]}
-    verdicts: dict[str, list[str]] = {}
-    for row in rows["predictions"]:
-        if row["question"] == question and (row["experiment"], row["epochs"]) in cells and not row["variant"]:
-            verdicts.setdefault(row["claim"], []).append(row["verdict"])
-    return verdicts
-
-
-def _held(predictions: list[dict[str, Any]], question: str) -> list[list[dict[str, Any]]]:
-    """The predictions of a question's identified cell: a list per claim, of the cell itself and of its variants."""
-    found: dict[tuple[str, bool], list[dict[str, Any]]] = {}
-    for row in predictions:
-        if row["question"] == question and row["identified"]:
-            found.setdefault((row["claim"], bool(row["variant"])), []).append(row)
-    return list(found.values())
-
-
-def _silent(study: Mapping[str, Any], predictions: list[dict[str, Any]], question: str) -> list[str]:
-    """The families, but for the grids themselves, that have no run at a question's identified cell."""
-    speak = {row["predicted_by"] for row in predictions if row["question"] == question and row["identified"]}
-    asked = study["identify"][question]
-    families = dict.fromkeys(use["family"] for use in asked["predicts"] if use["family"] not in asked["grid"])
-    return [family for family in families if not speak.intersection(members(study, family))]
 
 
 def _gaps(provenance: pd.DataFrame) -> list[str]:

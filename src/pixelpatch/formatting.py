@@ -1,9 +1,11 @@
 """How numbers, verdicts and whole tables read: cells of text, columns of cells, and those as Markdown or LaTeX."""
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
 from numbers import Real
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -147,6 +149,11 @@ def cut(cell: str, width: int) -> str:
 def latex(value: str) -> str:
     """`value` with everything that LaTeX would read as a command, or that its fonts lack, written out."""
     return value.translate(_LATEX)
+
+
+def explanation(module: ModuleType) -> str:
+    """The first paragraph of a module's docstring on one line: what stands below its figure or table."""
+    return " ".join((inspect.getdoc(module) or "").split("\n\n")[0].split())
 
 
 def markdown_table(view: pd.DataFrame, caption: str, note: str = "") -> str:

@@ -14,7 +14,7 @@ def metrics_of(spec: dict[str, Any]) -> Iterator[str]:
     else:
         yield from ("test/loss", "test/accuracy", "test/correct")
     if "validation" in spec["data"]:
-        yield from ("validation/loss", "validation/accuracy", "data/validation_images")
+        yield from ("validation/loss", VALIDATION, "data/validation_images")
     if spec["evaluation"]["checkpoint"] == "best_validation":
         yield "validation/best_epoch"
     if "patch" in spec["model"]:

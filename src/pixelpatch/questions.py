@@ -1,6 +1,6 @@
 """What a configuration asks of its families, under `identify` and `patches`, held against those families."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pixelpatch.checks import instead, split_sizes
@@ -69,7 +69,7 @@ def patch_problems(patches: Json, families: Families) -> Iterator[str]:
         yield f"sweep has models of unlike recipes, in {' and '.join(dict.fromkeys(recipes.values()))}; choose one."
 
 
-def grid_keys(members: Any) -> list[str]:
+def grid_keys(members: Iterable[Json]) -> list[str]:
     """The settings that tell the cells of a question apart, in all its grids' `members`."""
     return list(dict.fromkeys(key for member in members for key in member["vary"]["settings"]))
 
@@ -84,8 +84,15 @@ def without_patch(spec: Json) -> str:
 
 def has(spec: Json, key: str) -> bool:
     """Whether a spec has the setting of a dotted path."""
-    for part in key.split("."):
-        if not isinstance(spec, dict) or part not in spec:
-            return False
-        spec = spec[part]
+    try:
+        at(spec, key)
+    except (KeyError, TypeError):  # no such key, or nothing that has keys
+        return False
     return True
+
+
+def at(spec: Json, key: str) -> Any:
+    """The setting of a dotted path. Raises KeyError or TypeError where the spec has none."""
+    for part in key.split("."):
+        spec = spec[part]
+    return spec

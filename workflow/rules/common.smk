@@ -57,6 +57,7 @@ FIGURES = sorted(
 ANALYSIS = source_digest(
     *("analysis", "figures", "tables"),
     *(
+        "answers.py",
         "checks.py",
         "findings.py",
         "formatting.py",

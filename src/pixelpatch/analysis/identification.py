@@ -4,14 +4,14 @@ A block of `identify` names families, whose cells are the candidates (every memb
 epoch is tested); documented numbers of one system that identify the cell; and families whose runs at the same settings
 are then held against documented numbers that had no part in the choice.
 
-**Explaining.** The seeds of a cell make Student's predictive distribution of a documented metric for one more run: n −
-1 degrees of freedom around x̄, with scale s √(1 + 1/n). `log_density` is the logarithm of its density, averaged over
-what would be printed as documented; a cell's `log_likelihood` is their sum over the identifying numbers, as if those
-were independent (a loss and a number right of one run are not: the sum counts twice what they share). A cell is
+**Explaining.** The seeds of a cell make Student's predictive distribution of a documented metric for one more run:
+n − 1 degrees of freedom around x̄, with scale s √(1 + 1/n). `log_density` is the logarithm of its density, averaged
+over what would be printed as documented; a cell's `log_likelihood` is their sum over the identifying numbers, as if
+those were independent (a loss and a number right of one run are not: the sum counts twice what they share). A cell is
 `compatible` where no identifying number's two-sided p-value (as in the claims' table), times their number, is below
-alpha. Of the compatible cells the one with the largest likelihood is `identified`, or of all, where none is
-compatible: the closest. (A cell whose seeds scatter widely leaves room for numbers that none of its runs comes near:
-`least` and `most` are the extremes of its runs.) Before all members of the grid have run at their full budget, from
+alpha. Of the compatible cells the one with the largest likelihood is `identified`, or of all, where none is compatible:
+the closest. (A cell whose seeds scatter widely leaves room for numbers that none of its runs comes near: `least` and
+`most` are the extremes of its runs.) Before all members of the grid have run at their full budget, from
 `analysis.minimum_seeds` at least, nothing is identified. Settings at which any seed diverges have run, and explain and
 predict nothing.
 
@@ -35,7 +35,7 @@ from pixelpatch.analysis.statistics import (
     predictive_log_density,
     verdict_of,
 )
-from pixelpatch.questions import grid_keys
+from pixelpatch.questions import at, grid_keys
 from pixelpatch.study import members
 from pixelpatch.variants import described
 
@@ -167,7 +167,7 @@ def _predictions(ours: _Ours, name: str, question: dict, chosen: set[tuple]) -> 
         for prediction in question["predicts"]:
             for member in ours.members(prediction["family"]):
                 spec, varied = (blocks[member][key] for key in ("spec", "vary"))
-                here = all(_at(spec, key) == _at(blocks[cell.experiment]["spec"], key) for key in keys)
+                here = all(at(spec, key) == at(blocks[cell.experiment]["spec"], key) for key in keys)
                 if not here or cell.epochs not in ours.epochs(member):
                     continue
                 variant = {key: value for key, value in varied["settings"].items() if key not in keys}
@@ -212,9 +212,3 @@ def _cells(ours: _Ours, name: str, question: dict) -> Iterator[Cell]:
         settings = ours.study["experiments"][member]["vary"]["settings"]
         for epochs in ours.epochs(member):
             yield Cell(name, member, settings, epochs)
-
-
-def _at(spec: dict, key: str) -> Any:
-    for part in key.split("."):
-        spec = spec[part]
-    return spec

@@ -1,6 +1,5 @@
 """The study's figures, one module each: `FIGURES[name](study, tables, data)` draws one, `save` writes it."""
 
-import inspect
 import io
 from collections.abc import Mapping
 from functools import partial
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 
 from pixelpatch.figures import style
 from pixelpatch.files import write_atomically
+from pixelpatch.formatting import explanation
 
 NAMES = (
     "learning_curves",
@@ -35,7 +35,7 @@ FIGURES: dict[str, style.Draw] = {name: partial(_draw, name) for name in NAMES}
 
 def caption(name: str) -> str:
     """What stands under the figure `name`, one paragraph: the first of its module's docstring."""
-    return " ".join(inspect.getdoc(import_module(f"{__name__}.{name}")).split("\n\n")[0].split())
+    return explanation(import_module(f"{__name__}.{name}"))
 
 
 @style.styled

@@ -6,7 +6,6 @@ tables in the folder `tables`, and `view(frame, study)`: the columns that a read
 """
 
 from importlib import import_module
-from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,12 +62,13 @@ def make_table(name: str, study: dict[str, Any], tables: Path) -> None:
 
     Raises UserError where one of those cannot be read, or a file cannot be written.
     """
+    from pixelpatch.formatting import explanation
+
     table = import_module(f"{__name__}.{name}")  # when it is made: scipy, which most of them need, takes a second
     frame = table.make(study, tables)
     caption = table.CAPTION if len(frame) else getattr(table, "EMPTY", table.CAPTION)
     caption = f"{caption} Preset {study['preset']}."
-    note = " ".join(getdoc(table).split())
-    write_table(frame, tables / name, caption=caption, view=table.view(frame, study), note=note)
+    write_table(frame, tables / name, caption=caption, view=table.view(frame, study), note=explanation(table))
 
 
 def write_table(frame: "pd.DataFrame", stem: Path, *, caption: str, view: "pd.DataFrame", note: str = "") -> None:
