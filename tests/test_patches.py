@@ -123,6 +123,20 @@ def test_how_the_answer_depends_on_the_training_set_is_the_difference_of_slopes(
     assert second["difference"] == pytest.approx(0, abs=0.3)
 
 
+def test_a_patch_size_that_one_size_of_training_set_lacks_has_no_part_in_the_slopes() -> None:
+    runs = runs_of(STUDY, ["patch_sweep"], lambda p: 90 + 3 * np.log2(p), lambda p, _: p, seeds=4)
+    pixels = runs_of(STUDY, ["patch_sweep_pixels"], lambda p: 10, lambda p, _: p, seeds=4)
+    largest = pixels[pixels["experiment"].str.startswith("patch_sweep_pixels-17000-")]
+    without, with_pixels = (trials(STUDY, pd.concat(some)) for some in ([runs], [runs, largest]))
+    shared = ["first", "second", "n_first", "n_second", "difference", "interval_low", "interval_high", "p_value"]
+    slopes = [
+        table.loc[table["test"] == "dependence", shared].reset_index(drop=True) for table in (without, with_pixels)
+    ]
+    pd.testing.assert_frame_equal(*slopes)
+    assert len(slopes[0]) == 2
+    assert "patch 1" in set(with_pixels["second"])
+
+
 # The tables
 
 

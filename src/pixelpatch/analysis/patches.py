@@ -13,9 +13,9 @@ convolutions are PyTorch's.)
 **Tests.** The trend is Kendall's: `difference` is τ-b between the fineness of the patch and the accuracy, over all
 runs (the test is that of Jonckheere and Terpstra); it says that accuracy rather falls, not that each step does. How
 the answer depends on the size of the training set: each seed has a slope of accuracy over halvings of the patch (least
-squares), and Welch's test compares the slopes at neighbouring sizes, the larger minus the smaller. Neighbours, and the
-CNN against the patch size with the best validation accuracy, are compared by Welch's test too, the finer (the CNN)
-minus the other. All p-values of the table are one family, corrected by Holm.
+squares; over the patches that both sizes have), and Welch's test compares the slopes at neighbouring sizes, the larger
+minus the smaller. Neighbours, and the CNN against the patch size with the best validation accuracy, are compared by
+Welch's test too, the finer (the CNN) minus the other. All p-values of the table are one family, corrected by Holm.
 """
 
 from collections.abc import Iterator
@@ -217,17 +217,18 @@ def _trials(group: Group, confidence: float) -> Iterator[dict]:
 
 
 def _dependence(smaller: Group, larger: Group, confidence: float) -> Iterator[dict]:
-    """How slopes over the patch differ between two sizes of training set, where both compare the same patches."""
-    if len(smaller.compared) > 2 and [e.patch for e in smaller.compared] == [e.patch for e in larger.compared]:
+    """How slopes over the patch sizes that are compared in both differ between two sizes of training set."""
+    patches = {entry.patch for entry in smaller.compared} & {entry.patch for entry in larger.compared}
+    if len(patches) > 2:
         names = {"first": f"{smaller.images:,} images", "second": f"{larger.images:,} images"}
-        yield {"test": "dependence"} | names | _compared(slopes(smaller), slopes(larger), confidence)
+        yield {"test": "dependence"} | names | _compared(slopes(smaller, patches), slopes(larger, patches), confidence)
 
 
-def slopes(group: Group) -> np.ndarray:
-    """Points of accuracy per halving of the patch, of each seed that all compared patch sizes share."""
-    accuracy = pd.concat([entry.runs[ACCURACY] for entry in group.compared], axis="columns", join="inner").to_numpy()
-    halvings = -np.log2([entry.patch for entry in group.compared])
-    return np.polyfit(halvings, accuracy.T, 1)[0]
+def slopes(group: Group, patches: set[float]) -> np.ndarray:
+    """Points of accuracy per halving of the patch, over `patches`, of each seed that all of these share."""
+    entries = [entry for entry in group.compared if entry.patch in patches]
+    accuracy = pd.concat([entry.runs[ACCURACY] for entry in entries], axis="columns", join="inner").to_numpy()
+    return np.polyfit(-np.log2([entry.patch for entry in entries]), accuracy.T, 1)[0]
 
 
 def _compared(first: np.ndarray, second: np.ndarray, confidence: float) -> dict:

@@ -2,7 +2,7 @@
 all runs (from −1, ever worse, to 1, ever better; a trend, which single steps may go against), and Welch's test, in
 points of accuracy, of every pair of neighbouring patch sizes (the finer minus the coarser), and of the CNN minus the
 patch size that validation images choose. Whether that depends on the size of the training set: Welch's test of the
-slopes over the patch, in points per halving. Holm's correction is over the whole table.
+slopes over the patches that two sizes share, in points per halving. Holm's correction is over the whole table.
 """
 
 from collections.abc import Mapping
