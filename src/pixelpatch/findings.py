@@ -60,6 +60,7 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
         "results": results,
         "tested": tested,
         "untested": Counter(titles[row["system"]] for row in results if row["verdict"] == "not tested"),
+        "uncounted": Counter(titles[row["system"]] for row in counts if row["verdict"] == "not tested"),
         "exact": [row for row in counts if row["verdict"] != "not tested"],
         "priced": [row for row in rows["oddities"] if math.isfinite(row["p_holm"])],
         "patches": list(dict.fromkeys(row["name"] for row in coarse_first)),
