@@ -60,6 +60,8 @@ def _values(items: Iterable[Any]) -> dict[str, Any]:
 
 
 def _records(data: bytes) -> Iterator[bytes]:
+    if len(data) < HEADER:
+        return  # its writer has only just opened it
     assert data[:4] == b":W&B", data[:HEADER]
     position, parts = HEADER, b""
     while position + HEADER <= len(data):
