@@ -1,6 +1,8 @@
 """What several tests need: one thread, the real MNIST, and a small stand-in for it."""
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,11 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mnist")
     fetch(folder, [{"kind": "folder", "path": str(ROOT / data["folder"])}, *data["sources"]])
     return folder
+
+
+@pytest.fixture(scope="module")
+def nothing_to_sweep() -> Iterator[None]:
+    """Statsmodels collects garbage at every correction; with the libraries' objects set aside that takes no time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()

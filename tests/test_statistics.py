@@ -1,9 +1,7 @@
 """The study's statistics against closed forms, scipy, statsmodels, enumeration and simulation."""
 
-import gc
 import math
 import tracemalloc
-from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
@@ -17,20 +15,14 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from pixelpatch.analysis import statistics as ours
 
+pytestmark = pytest.mark.usefixtures("nothing_to_sweep")
+
 SAMPLE = [94.7, 95.3, 95.1, 94.4, 95.0]
 OTHER = [93.9, 94.6, 94.8, 93.2, 94.4, 94.1]
 
 # Accuracies with two decimals: no denormals, no overflow, and many ties.
 accuracies = st.lists(st.integers(0, 10_000).map(lambda k: k / 100), min_size=2, max_size=12)
 half_units = st.sampled_from([0.0, 0.005, 0.05, 0.5])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_to_sweep() -> Iterator[None]:
-    """Statsmodels collects garbage at every correction; with the libraries' objects set aside that takes no time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def spread_out(values: list[float]) -> bool:

@@ -1,0 +1,153 @@
+"""A checkpoint's file: it is right, or it is recognised as not, and put aside."""
+
+import errno
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_checkpoint import KEY, away
+
+from pixelpatch import checkpoint as module
+from pixelpatch.checkpoint import State
+from pixelpatch.errors import UserError
+
+# Files that are not right
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A small checkpoint of the run of KEY, after two epochs."""
+    state = tiny()
+    state.epoch_seconds = [1.0, 2.0]
+    path = tmp_path_factory.mktemp("made") / "x.checkpoint"
+    state.save(path, KEY)
+    return path.read_bytes()
+
+
+def tiny() -> State:
+    model = torch.nn.Linear(2, 1)
+    return State(model, torch.optim.SGD(model.parameters(), lr=0.1), torch.Generator())
+
+
+def refused(path: Path, content: bytes, capsys: pytest.CaptureFixture[str], key: dict[str, Any] = KEY) -> str:
+    """What is said of a file with this content; the state that was to load it is as it was."""
+    path.write_bytes(content)
+    state = tiny()
+    weight, generator = state.model.weight.clone(), torch.get_rng_state()
+    state.load(path, key)
+    assert (state.epoch, state.interruptions) == (0, [])
+    assert torch.equal(state.model.weight, weight)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert not path.exists()
+    assert path.with_name(f"{path.name}.refused").read_bytes() == content
+    said = capsys.readouterr().err
+    assert said.startswith(f"{path} ")
+    assert said.endswith(away(path))
+    assert said.count("\n") == 1
+    return said.removeprefix(f"{path} ").removesuffix(away(path))
+
+
+def test_the_right_file_is_taken(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    path, state = tmp_path / "x.checkpoint", tiny()
+    path.write_bytes(content)
+    state.load(path, KEY)
+    assert (state.epoch, state.interruptions) == (2, [2])
+    assert capsys.readouterr().err == f"{path}: going on after epoch 2\n"
+
+
+def test_no_file_is_nothing_to_speak_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tiny()
+    state.load(tmp_path / "x.checkpoint", KEY)
+    assert (state.epoch, capsys.readouterr().err) == (0, "")
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_changed_byte_is_noticed(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str], data: st.DataObject
+) -> None:
+    near = data.draw(st.booleans())  # every other time in the two lines of text
+    position = data.draw(st.integers(0, 200 if near else len(content) - 1))
+    changed = bytearray(content)
+    changed[position] ^= data.draw(st.integers(1, 255))
+    said = refused(tmp_path / "x.checkpoint", bytes(changed), capsys)
+    assert said in ("is torn or damaged", "is not of format 2")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_torn_or_longer_file_is_noticed(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str], data: st.DataObject
+) -> None:
+    length = data.draw(st.integers(0, len(content) - 1) | st.integers(0, 300))
+    other = data.draw(st.sampled_from([content[:length], content + content[:length] + b"\0"]))
+    assert refused(tmp_path / "x.checkpoint", other, capsys) in ("is torn or damaged", "is not of format 2")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 1}, "is of another seed"),
+        ({"seed": 0.0}, "is of another seed"),
+        ({"spec": {"rate": 0.2}, "run": "other seed 0"}, "is of another run, spec"),
+        ({"threads": 1}, "is of another threads"),
+    ],
+)
+def test_a_foreign_file_is_named_with_what_differs(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str], change: dict[str, Any], said: str
+) -> None:
+    assert refused(tmp_path / "x.checkpoint", content, capsys, KEY | change) == said
+
+
+def test_other_formats_and_other_files(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.checkpoint"
+    assert refused(path, b"", capsys) == "is torn or damaged"
+    assert refused(path, b"\x80\x02}q\x00.", capsys) == "is torn or damaged"
+    monkeypatch.setattr(module, "FORMAT", 3)
+    assert refused(path, content, capsys) == "is not of format 3"
+
+
+def test_what_cannot_be_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.checkpoint"
+    path.mkdir()
+    tiny().load(path, KEY)
+    assert capsys.readouterr().err == f"{path} is a folder{away(path)}"
+    path.mkdir()
+    with pytest.raises(UserError, match="cannot be written"):
+        tiny().save(path, KEY)
+
+
+def test_what_the_file_system_cannot_give_now_is_not_put_aside(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.checkpoint"
+    path.write_bytes(content)
+
+    def stale(self: Path) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    with pytest.raises(UserError, match=r"x\.checkpoint cannot be read: Stale file handle; nothing was changed\."):
+        tiny().load(path, KEY)
+    monkeypatch.undo()
+    assert path.read_bytes() == content
+
+
+def test_nothing_in_a_file_is_ever_run(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even of a file with a right checksum that was made to run code: PyTorch loads tensors and plain values."""
+
+    class Harm:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "harm",)
+
+    state, path = io.BytesIO(), tmp_path / "x.checkpoint"
+    torch.save({"curve": Harm()}, state)
+    rest = content.split(b"\n", 2)[1] + b"\n" + state.getvalue()
+    assert refused(path, module._first_line(rest) + rest, capsys) == "holds more than tensors and plain values"
+    assert not (tmp_path / "harm").exists()
