@@ -182,6 +182,7 @@ def test_the_margin_decides_and_numbers_are_statsmodels(margin: float, verdict: 
     assert row.p_tost == pytest.approx(expected)
     assert [row.interval_low, row.interval_high] == pytest.approx([interval.low, interval.high])
     assert [row["mean"], row.mean_reference] == pytest.approx([np.mean(ours), np.mean(theirs)])
+    assert [row.least, row.least_reference] == [min(ours), min(theirs)]
     assert (row.n, row.n_reference) == (5, 4)
     assert bool(row.note) == (verdict == "undecided")
 
@@ -252,7 +253,8 @@ def test_the_table_a_reader_sees(folder: Callable[[Samples], Path]) -> None:
     interval = welch(CLOSE, CLOSE, 0.9)
     assert named == {
         "Experiment": "fast", "Reference": "plain", "Metric": "test/accuracy", "n": "5, 5", "Mean": "93.02",
-        "Reference mean": "93.02", "Difference": "0.00", "Margin": "±1",
+        "Reference mean": "93.02", "Lowest seed": "92.70", "Lowest of reference": "92.70",
+        "Difference": "0.00", "Margin": "±1",
         "90 % interval": f"[−{interval.high:.2f}, {interval.high:.2f}]", "p (TOST)": "<0.001",
         "Same": "5", "Sd of a seed": "0.000",
         "Verdict": "equivalent", "Why": "",

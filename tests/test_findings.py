@@ -3,69 +3,19 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from configurations import study
+from made_tables import write_tables
 
 from pixelpatch.__main__ import main
-from pixelpatch.analysis.variance import packed
-from pixelpatch.checks import split_sizes
 from pixelpatch.figures import FIGURES
 from pixelpatch.files import readable_json
 from pixelpatch.findings import findings
-from pixelpatch.metrics import curves_of, metrics_of
-from pixelpatch.study import systems
-from pixelpatch.tables import NAMES, make_table, read_table
+from pixelpatch.tables import NAMES, read_table
 
 STUDY = study(("preset", "full"))
-VALUES = {"accuracy": 95.0, "loss": 0.1, "correct": 9500, "images": 1000, "parameters": 7, "length": 49, "epoch": 3}
-
-
-def write_tables(
-    folder: Path, made: dict[str, Any], seeds: dict[str, range], diverged: dict[str, str] | None = None
-) -> None:
-    """All tables of a study in which each experiment of `seeds` has run from these, with numbers made up by seed.
-
-    Those of `diverged` have no score, but the reason that it says.
-    """
-    diverged = diverged or {}
-    rng = np.random.default_rng(0)
-    runs, curves, correctness, provenance = [], [], [], []
-    for name, own in seeds.items():
-        block = made["experiments"][name]
-        sizes = split_sizes(block["spec"]["data"])
-        for seed in own:
-            run, narrowed = (name, seed), block["narrowed"]
-            for metric in metrics_of(block["spec"]) if name not in diverged else ():
-                of_split = sizes.get(metric.removeprefix("data/").removesuffix("_images"))
-                value = of_split or next((value for end, value in VALUES.items() if metric.endswith(end)), 13)
-                value *= 1 if metric.startswith(("data/", "model/")) else 1 + rng.normal(0, 0.002)
-                runs.append((*run, narrowed, metric, value))
-                for epoch in range(block["spec"]["training"]["epochs"] if metric in [*curves_of(block["spec"])] else 0):
-                    curves.append((*run, narrowed, metric, epoch + 1, value))
-            runs += [(*run, narrowed, f"timing/{kind}", 60.0) for kind in ("seconds", "train_seconds")]
-            runs.append((*run, narrowed, "timing/images_per_second", 10.0))
-            if name in systems(made):
-                correctness.append((*run, 400, packed(rng.random(400) < 0.95)))
-            origin = ("cpu (it)", 1, True, "0123456789", False, "feed", "3.11", "2.14", "2.4", 0, diverged.get(name))
-            provenance.append((*run, f"runs/{name}/seed{seed}.json", *origin))
-    tidy = {
-        "runs": (runs, "experiment seed narrowed metric value"),
-        "curves": (curves, "experiment seed narrowed metric epoch value"),
-        "correctness": (correctness, "experiment seed items right"),
-        "provenance": (
-            provenance,
-            "experiment seed record device threads compiled commit dirty source python torch numpy interruptions "
-            "diverged",
-        ),
-    }
-    for name, (rows, columns) in tidy.items():
-        pd.DataFrame(rows, columns=columns.split()).to_csv(folder / f"{name}.csv", index=False)
-    for name in NAMES:
-        make_table(name, made, folder)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +48,8 @@ def test_every_result_that_was_tested_is_there_with_its_verdict(whole: Path) -> 
     ]
     rows = rows_of(section(page, "Does it reproduce?"))
     assert [row[1] for row in rows] == list(tested["text"])
-    assert [row[0] for row in rows] == [f"[{system}](runs/{system})" for system in tested["system"]]
+    assert [row[0] for row in rows] == [STUDY["experiments"][system]["title"] for system in tested["system"]]
+    assert [re.search(r"\]\(runs/(\w+)\)", row[2])[1] for row in rows] == list(tested["system"])
     verdicts = [row[4].partition(":")[0].rstrip(" ¹²") for row in rows]
     assert [verdict.removeprefix("ours ") for verdict in verdicts] == list(tested["verdict"])
     tally = dict(re.findall(r"(\d+) (reproduced|not reproduced|undecided)", page)[i][::-1] for i in range(2))
@@ -114,7 +65,7 @@ def test_every_oddity_has_its_price_and_what_was_not_run_is_named(whole: Path) -
     table = read_table(whole, "oddities").dropna(subset="p_holm")
     assert len(table) == sum(bool(block["mends"]) for block in STUDY["experiments"].values()) - 1
     assert [row[1] for row in rows] == list(table["oddity"])
-    assert [float(row[3].split()[0].replace("−", "-")) for row in rows] == pytest.approx(
+    assert [float(re.match(r"\[(.*?)\]", row[3])[1].replace("−", "-")) for row in rows] == pytest.approx(
         list(table["effect_points"]), abs=0.005
     )
     limits = section(page, "Limitations")
@@ -131,14 +82,9 @@ def test_every_patch_size_is_there_and_the_chosen_one_is_bold(whole: Path) -> No
     rows = rows_of(text)
     assert len(rows) == 3
     assert [row.count("**") for row in map(" ".join, rows)] == [2, 2, 2]
-    assert (
-        len(
-            re.findall(
-                r"accuracy (shows no trend|tends to rise|tends to fall) over all \(Kendall's τ −?\d.\d\d, p [<\d]", text
-            )
-        )
-        == 3
-    )
+    trend = r"accuracy (shows no trend|tends to rise|tends to fall) over all"
+    tau = r"\(Kendall's τ \[−?\d.\d\d\]\(tables/patch_tests.md\), p [<\d]"
+    assert len(re.findall(f"{trend} {tau}", text)) == 3
     assert text.count("the CNN minus patch") == 3
 
 
@@ -151,7 +97,9 @@ def test_unstated_settings_are_identified_and_predict(whole: Path) -> None:
     assert "  - No run of blog_vit_shape is at it.\n" in text  # its budget is the one of the published records
     compatible = text.count(" are compatible: not refuted")
     assert compatible == 2
-    assert len(re.findall(r"  - Over all compatible cells, [a-z-]+: (\d+ [a-z ]+(, )?)+\.\n", text)) in (0, 2, 4)
+    span = r"\[from [\d.,−]+ to [\d.,−]+\]\(tables/predictions.md\)"
+    found = re.findall(rf"  - Over all compatible cells, [a-z-]+ {span}: (?:\d+ [a-z ]+(?:, )?)+\.\n", text)
+    assert len(found) == text.count("Over all compatible cells") in (0, 2, 4)
 
 
 def test_the_map_shows_every_cell_and_outlines_those_identified(whole: Path) -> None:

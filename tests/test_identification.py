@@ -13,6 +13,7 @@ from scipy import stats
 
 from pixelpatch.analysis.identification import IDENTIFICATION, PREDICTIONS, identify
 from pixelpatch.analysis.statistics import predictive_log_density
+from pixelpatch.answers import answer
 from pixelpatch.tables import identification, predictions
 
 RATES, WIDTHS, EPOCHS = (0.01, 0.1), (8, 16), 3
@@ -211,6 +212,29 @@ def test_of_many_cells_a_compatible_one_is_identified_and_the_closest_where_none
     assert (chosen["log_likelihood"] == far["log_likelihood"].max()).all()
 
 
+def test_cells_without_spread_and_without_the_documented_number_explain_nothing() -> None:
+    made = study_of(documented_at(0.01, 2, 93))
+    for name in ("accuracy", "loss"):
+        made["experiments"]["cnn"]["claims"][name]["documented"] = "50.00"
+    explained = identify(made, *tables_of(made, seeds=5, spread=0), made_whole())[0]
+    assert (explained["log_likelihood"] == -np.inf).all()
+    assert not explained["identified"].any()
+
+
+def test_the_next_best_is_compatible_too() -> None:
+    made = study_of(documented_at(0.01, 2, 93))
+    rows = identify(made, *tables_of(made, seeds=5), made_whole())[0].to_dict("records")
+    for row in rows:
+        row["compatible"] = row["identified"]
+    assert answer(made, "budget", rows, []).second is None
+    other = next(row for row in rows if not row["identified"])
+    for row in rows:
+        if (row["experiment"], row["epochs"]) == (other["experiment"], other["epochs"]):
+            row["compatible"] = True
+    second = answer(made, "budget", rows, []).second
+    assert (second["experiment"], second["epochs"]) == (other["experiment"], other["epochs"])
+
+
 def test_readers_see_the_best_cell_first() -> None:
     made = study_of(documented_at(0.1, 3, 95))
     explained, predicted = identify(made, *tables_of(made, seeds=6), made_whole())
@@ -232,6 +256,18 @@ def test_readers_see_the_best_cell_first() -> None:
             "predicts",
             [{"family": "reader_budget", "experiment": "blog_vit", "claims": ["test-loss"]}],
             "momentum to match",
+        ),
+        ("by.claims", ["test-images"], "by.claims has 'test-images', no number of blog_cnn"),
+        ("by", {"experiment": "blog_vit", "claims": ["test-loss"]}, "which trains a cnn; blog_vit is a blog_vit."),
+        (
+            "predicts",
+            [{"family": "blog_budget", "experiment": "blog_cnn", "claims": ["test-loss"]}],
+            "predicts[0].claims has 'test-loss', which identifies the cell",
+        ),
+        (
+            "predicts",
+            2 * [{"family": "blog_vit_budget", "experiment": "blog_vit", "claims": ["test-loss"]}],
+            "predicts[1] is there twice.",
         ),
         ("predicts", [{"family": "x", "experiment": "blog_vit", "claims": ["test-loss"]}], "predicts[0].family is 'x'"),
     ],

@@ -187,10 +187,10 @@ def test_what_is_coarser_must_have_run_before_a_size_is_compared(least: int) -> 
     lacking = runs["experiment"].str.fullmatch(r"patch_sweep-\d+-\d+-7") & (runs["seed"] >= least)
     table = trials(STUDY, runs[~lacking])
     named = list(zip(table["test"], table["first"], table["second"], strict=True))
-    assert named == 3 * [("neighbours", "patch 28", "patch 14"), ("CNN", "patch 14", "CNN")]
+    assert named == 3 * [("neighbours", "patch 28", "patch 14")]
     shown = sweep(STUDY, runs[~lacking])
     assert len(shown) == 3 * (6 if least == 0 else 7)
-    assert list(shown.loc[shown["best"], "patch"]) == [14, 14, 14]
+    assert not shown["best"].any()  # one of those that have begun might be better
 
 
 def test_a_reduced_budget_compares_nothing() -> None:
@@ -214,6 +214,7 @@ def test_the_recipe_is_chosen_on_validation_data_once_all_have_run() -> None:
     last = table["experiment"].iloc[-1]
     assert not recipe(STUDY, runs[runs["experiment"] != last])["chosen"].any()
     assert not recipe(STUDY, runs[(runs["experiment"] != last) | (runs["seed"] > 0)])["chosen"].any()
+    assert not recipe(STUDY, runs[runs["seed"] < STUDY["analysis"]["minimum_seeds"] - 1])["chosen"].any()
 
 
 @pytest.mark.parametrize("family", ["patch_sweep_cnn", "patch_sweep_pixels"])

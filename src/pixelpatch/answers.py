@@ -24,12 +24,12 @@ class Answer(NamedTuple):
     cells: int
     compatible: int
     best: list[Row]  # the identified cell's rows, one per identifying number
-    second: Row | None  # a row of the cell that explains the numbers best after it
+    second: Row | None  # a row of the compatible cell that explains the numbers best after it
     times_worse: float  # how much worse that one explains them: the ratio of likelihoods
     out_of_reach: list[OutOfReach]
     predictions: list[list[Row]]  # of the identified cell, one list per claim: of the cell itself, and of its variants
     silent: list[str]  # families, but for the grids themselves, without a run at the identified cell
-    verdicts: dict[str, list[str]]  # on each predicted claim, at all compatible cells
+    elsewhere: dict[str, list[Row]]  # predictions of all compatible cells, by claim
 
 
 def answer(study: Mapping[str, Any], question: str, identification: list[Row], predictions: list[Row]) -> Answer:
@@ -39,17 +39,17 @@ def answer(study: Mapping[str, Any], question: str, identification: list[Row], p
     cells = {_cell(row): row for row in numbers}
     compatible = {key for key, row in cells.items() if row["compatible"]}
     best = [row for row in numbers if row["identified"]]
-    others = [row for row in cells.values() if not row["identified"] and math.isfinite(row["log_likelihood"])]
-    second = max(others, key=lambda row: (row["compatible"], row["log_likelihood"]), default=None)
+    others = [row for row in cells.values() if row["compatible"] and not row["identified"]]
+    second = max(others, key=lambda row: row["log_likelihood"], default=None)
     ratio = best[0]["log_likelihood"] - second["log_likelihood"] if best and second else math.nan
     held: dict[tuple[str, bool], list[Row]] = {}
     for row in predicted:
         if row["identified"]:
             held.setdefault((row["claim"], bool(row["variant"])), []).append(row)
-    verdicts: dict[str, list[str]] = {}
+    elsewhere: dict[str, list[Row]] = {}
     for row in predicted:
         if _cell(row) in compatible and not row["variant"]:
-            verdicts.setdefault(row["claim"], []).append(row["verdict"])
+            elsewhere.setdefault(row["claim"], []).append(row)
     return Answer(
         cells=len(cells),
         compatible=len(compatible),
@@ -59,7 +59,7 @@ def answer(study: Mapping[str, Any], question: str, identification: list[Row], p
         out_of_reach=list(_out_of_reach(numbers)),
         predictions=list(held.values()),
         silent=_silent(study, question, {row["predicted_by"] for row in predicted if row["identified"]}),
-        verdicts=verdicts,
+        elsewhere=elsewhere,
     )
 
 

@@ -10,9 +10,9 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pixelpatch import formatting
-from pixelpatch.analysis.claims import EXACT
 from pixelpatch.analysis.patches import patch_name
 from pixelpatch.answers import answer
+from pixelpatch.metrics import EXACT
 from pixelpatch.study import systems
 from pixelpatch.tables import read_table
 from pixelpatch.tables.identification import cell

@@ -68,6 +68,11 @@ def fixed(value: float, decimals: int) -> str:
     return "" if math.isnan(value) else sign + shown
 
 
+def patch_size(size: float) -> str:
+    """The side of a patch, in pixels, and what has none."""
+    return "CNN" if math.isnan(size) else f"{size:g}"
+
+
 def mean_sd(mean: float, std: float) -> str:
     """'95.12 ± 0.23', to two significant digits of the deviation; the mean alone where that is 0 or missing."""
     if not math.isfinite(mean):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 VALIDATION = "validation/accuracy"
+EXACT = ("model/", "data/")  # facts, not samples
 
 
 def metrics_of(spec: dict[str, Any]) -> Iterator[str]:

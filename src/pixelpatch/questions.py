@@ -5,7 +5,7 @@ from typing import Any
 
 from pixelpatch.checks import instead, split_sizes
 from pixelpatch.files import canonical_json
-from pixelpatch.metrics import VALIDATION, metrics_of
+from pixelpatch.metrics import EXACT, VALIDATION, metrics_of
 
 Json = dict[str, Any]
 Families = Mapping[str, list[Json]]  # the members of each
@@ -17,6 +17,11 @@ def identification_problems(question: Json, systems: Mapping[str, Json], familie
     uses = [("by", f"grid[{i}]", family, question["by"]) for i, family in enumerate(question["grid"])]
     for i, use in enumerate(question["predicts"]):
         uses.append((f"predicts[{i}]", f"predicts[{i}].family", use["family"], use))
+        if use in question["predicts"][:i]:
+            yield f"predicts[{i}] is there twice."
+        if use["experiment"] == question["by"]["experiment"]:
+            for claim in set(use["claims"]) & set(question["by"]["claims"]):
+                yield f"predicts[{i}].claims has {claim!r}, which identifies the cell: it cannot test it too."
     for place, named, family, use in uses:
         if family not in families:
             yield f"{named} is {family!r}{instead(family, families)}"
@@ -30,8 +35,13 @@ def identification_problems(question: Json, systems: Mapping[str, Json], familie
         numbers = {
             name: claim
             for name, claim in systems[use["experiment"]].get("claims", {}).items()
-            if "documented" in claim and not {"epoch", "better_than", "not_tested"} & claim.keys()
+            if "documented" in claim
+            and not {"epoch", "better_than", "not_tested"} & claim.keys()
+            and not claim["metric"].startswith(EXACT)
         }
+        if (trains := spec["model"]["name"]) != (documents := systems[use["experiment"]]["spec"]["model"]["name"]):
+            yield f"{named} is {family!r}, which trains a {trains}; {use['experiment']} is a {documents}."
+            continue
         for claim in use["claims"]:
             if claim not in numbers:
                 yield f"{place}.claims has {claim!r}, no number of {use['experiment']}{instead(claim, numbers)}"

@@ -74,6 +74,7 @@ from pixelpatch.analysis.statistics import (
     welch,
 )
 from pixelpatch.errors import UserError
+from pixelpatch.metrics import EXACT
 from pixelpatch.study import systems
 
 COLUMNS = [
@@ -95,7 +96,6 @@ COLUMNS = [
     "note",
 ]
 
-EXACT = ("model/", "data/")  # facts, not samples
 
 Verdict = tuple[str, str]  # with its note
 

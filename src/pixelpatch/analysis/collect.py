@@ -129,7 +129,7 @@ def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
         yield f"{name} is of another spec than the study's (they differ in {keys}); delete it and run again."
         return
     wanted, provenance = experiments[run["experiment"]]["resources"].get("threads"), record["provenance"]
-    ran_in = provenance.get("threads", wanted) if provenance.get("device", "").startswith("cpu") else wanted
+    ran_in = provenance.get("threads", wanted) if (provenance.get("device") or "").startswith("cpu") else wanted
     if wanted and ran_in != wanted:
         yield f"{name} ran in {ran_in} CPU threads, not {wanted}; delete it and run again."
         return

@@ -151,8 +151,9 @@ def _explanations(ours: _Ours, name: str, question: dict) -> Iterator[dict]:
         for row in rows:
             row |= {"log_likelihood": total if enough else np.nan, "compatible": fits, "identified": False}
     trained = [rows for rows in cells.values() if ours.enough(rows[0]["experiment"])]
-    if complete and trained:
-        for row in max(trained, key=lambda rows: (rows[0]["compatible"], rows[0]["log_likelihood"])):
+    best = max(trained, key=lambda rows: (rows[0]["compatible"], rows[0]["log_likelihood"]), default=[])
+    if complete and best and best[0]["log_likelihood"] > -np.inf:  # else no cell explains them, and none is the best
+        for row in best:
             row["identified"] = True
     for rows in cells.values():
         yield from rows

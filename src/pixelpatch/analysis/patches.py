@@ -30,6 +30,7 @@ from scipy import stats
 from pixelpatch.analysis.statistics import holm, mean_and_spread, welch
 from pixelpatch.checks import split_sizes
 from pixelpatch.files import canonical_json
+from pixelpatch.formatting import patch_size
 from pixelpatch.metrics import VALIDATION
 from pixelpatch.questions import without_patch
 from pixelpatch.study import members
@@ -79,26 +80,29 @@ class Group(NamedTuple):
 
     @property
     def best(self) -> Entry | None:
-        """The transformer that validation images choose."""
+        """The transformer that validation images choose; None while one that has begun has too few runs."""
+        if len(self.compared) < sum(not np.isnan(entry.patch) for entry in self.entries):
+            return None
         return max(self.compared, key=lambda entry: entry.mean(VALIDATION), default=None)
 
 
 def patch_name(patch: float) -> str:
     """A patch size in words, and what has none."""
-    return "CNN" if np.isnan(patch) else f"patch {patch:g}"
+    return patch_size(patch) if np.isnan(patch) else f"patch {patch_size(patch)}"
 
 
 def recipe(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
     """The candidates for backbone and recipe, in the config's order: the columns of patch_recipe.csv.
 
-    `chosen` has the highest mean validation accuracy of all, once all of them have run, from the same seeds and at
-    their full budget; `frozen` is the one that the sweep extends.
+    `chosen` has the highest mean validation accuracy of all, once all of them have run, from the same seeds, enough of
+    them, and at their full budget; `frozen` is the one that the sweep extends.
     """
     names = members(study, study["patches"]["recipe"])
     entries = [entry for entry in _entries(study, runs, names) if len(entry.runs)]
     seeds = {tuple(entry.runs.index) for entry in entries}
     narrowed = any(study["experiments"][name]["narrowed"] for name in names)
-    whole = len(entries) == len(names) and len(seeds) == 1 and not narrowed
+    enough = all(len(own) >= study["analysis"]["minimum_seeds"] for own in seeds)
+    whole = len(entries) == len(names) and len(seeds) == 1 and enough and not narrowed
     chosen = max(entries, key=lambda entry: entry.mean(VALIDATION)) if whole else None
     frozen = frozen_spec(study)
     rows = []

@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
 from pixelpatch.errors import UserError
 from pixelpatch.figures import style
 from pixelpatch.formatting import cut, mean_sd, number, text, verdict
+from pixelpatch.metrics import EXACT
 from pixelpatch.study import systems
 from pixelpatch.tables import read_table
 
@@ -28,7 +29,6 @@ from pixelpatch.tables import read_table
 TITLE, CLAIM, AXIS, AXIS_END, PRINTED, OURS, SEEDS, VERDICT = 0.05, 1.4, 2.6, 4.6, 5.18, 6.12, 6.3, 6.4
 ROW, HEAD, FOOT = 0.165, 0.23, 0.42  # inches: a line of text, a panel's heading, its axis
 SIZE = 6.5
-EXACT = ("model/", "data/")  # facts without spread: they are in the table, and have no interval to draw
 SPREAD = 30  # a panel with differences of scales further apart than this has a log axis
 
 
@@ -48,7 +48,7 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
             f"{tables / 'claims.csv'} has claims of {unknown[0]}, no system of the study; delete it and run again."
         )
     numbers = claims[claims["kind"] == "number"].fillna({"metric": "", "note": "", "documented": ""})
-    numbers = numbers[~numbers["metric"].str.startswith(EXACT)]
+    numbers = numbers[~numbers["metric"].str.startswith(EXACT)]  # in the table: they have no interval to draw
     untested = numbers[numbers["verdict"] == "not tested"]
     tested = numbers[numbers["verdict"] != "not tested"]
     of_row = tested.apply(_unit, axis="columns", study=study) if len(tested) else pd.Series(dtype=str)

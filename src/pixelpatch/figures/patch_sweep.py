@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from pixelpatch.figures import style
+from pixelpatch.formatting import patch_size
 from pixelpatch.tables import read_table
 
 
@@ -67,4 +68,4 @@ def _label(axis: Axes, rows: pd.DataFrame) -> None:
 
 
 def _names(sweep: pd.DataFrame) -> list[str]:
-    return ["CNN" if np.isnan(patch) else f"{patch:g}" for patch in sweep["patch"]]
+    return [patch_size(size) for size in sweep["patch"]]

@@ -17,6 +17,11 @@ from pixelpatch.tables import read_table
 
 CAPTION = "Accuracy, size and cost of every system."
 
+COLUMNS = [
+    *("system", "title", "n_seeds", "test_metric", "test_mean", "test_std", "test_min", "test_max"),
+    *("validation_mean", "validation_std", "parameters", "seconds", "images_per_second", "narrowed", "budget"),
+]
+
 # The metric that stands for a system's accuracy: the first of these that its runs have.
 ACCURACY_METRICS = ("test/accuracy", "test/digit_accuracy")
 
@@ -56,7 +61,8 @@ def summary(runs: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
             _summary_row(runs[runs["experiment"] == system], system, experiment)
             for system, experiment in systems(study).items()
             if system in present
-        ]
+        ],
+        columns=COLUMNS,
     )
 
 

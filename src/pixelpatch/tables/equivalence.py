@@ -35,6 +35,8 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
             "n": lambda row: f"{number(row['n'])}, {number(row['n_reference'])}",
             "Mean": lambda row: fixed(row["mean"], precision(row)),
             "Reference mean": lambda row: fixed(row["mean_reference"], precision(row)),
+            "Lowest seed": lambda row: fixed(row["least"], precision(row)),
+            "Lowest of reference": lambda row: fixed(row["least_reference"], precision(row)),
             "Difference": lambda row: fixed(row["difference"], precision(row)),
             "Margin": lambda row: f"±{number(row['margin'])}",
             level(2 * alpha): lambda row: interval(row["interval_low"], row["interval_high"], at_least=2),

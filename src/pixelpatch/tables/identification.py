@@ -30,6 +30,7 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
         {
             "Question": lambda row: text(row["question"]),
             "Settings": cell,
+            "Experiment": lambda row: text(row["experiment"]),
             "Number": lambda row: f"{row['system']} {row['claim']}",
             "Documented": lambda row: text(row["documented"]),
             "n": lambda row: number(row["n_seeds"]),

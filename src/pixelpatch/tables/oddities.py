@@ -31,6 +31,7 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
             "System": lambda row: text(row["system"]),
             "Oddity": lambda row: text(row["oddity"]),
             "Instead": lambda row: text(row["instead"]),
+            "Mended by": lambda row: text(row["experiment"]),
             "n": lambda row: number(row["n_seeds"]),
             "As documented (%)": lambda row: fixed(row["mean_documented"], 2),
             "Mended (%)": lambda row: fixed(row["mean_mended"], 2),

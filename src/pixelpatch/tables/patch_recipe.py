@@ -26,6 +26,7 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
     return display(
         frame,
         {
+            "Experiment": lambda row: text(row["experiment"]),
             "Settings": lambda row: text(row["settings"]),
             "n": lambda row: number(row["n_seeds"]),
             "Validation accuracy (%)": lambda row: mean_sd(row["validation_mean"], row["validation_std"]),

@@ -7,11 +7,10 @@ size that validation images choose is marked.
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pixelpatch.analysis.patches import sweep
-from pixelpatch.formatting import display, fixed, mean_sd, number
+from pixelpatch.formatting import display, fixed, mean_sd, number, patch_size, text
 from pixelpatch.tables import read_table
 
 CAPTION = "One backbone, recipe and budget at every patch size, and a CNN of the same size."
@@ -28,8 +27,9 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
     return display(
         frame,
         {
+            "Experiment": lambda row: text(row["experiment"]),
             "Training images": lambda row: number(row["train_images"]),
-            "Patch": lambda row: "CNN" if np.isnan(row["patch"]) else number(row["patch"]),
+            "Patch": lambda row: patch_size(row["patch"]),
             "Tokens": lambda row: number(row["tokens"]),
             "n": lambda row: number(row["n_seeds"]),
             "Test accuracy (%)": lambda row: mean_sd(row["test_mean"], row["test_std"]),

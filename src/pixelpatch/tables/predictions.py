@@ -1,7 +1,8 @@
 """What the settings that explain a write-up's numbers say of its other numbers, which had no part in the choice: a row
 per cell, variant and predicted number, with our mean and standard deviation over n seeds, the interval that would hold
-one more run, and whether the documented number is consistent with it. The identified cells come first; the rows of
-others show how the verdict would move.
+one more run, and whether the documented number is consistent with it. That interval is of one number alone, where the
+verdict also allows for the printed digits and for the other numbers of the entry (Bonferroni), and can be milder. The
+identified cells come first; the rows of others show how the verdict would move.
 """
 
 from pathlib import Path
@@ -32,6 +33,7 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
             "Question": lambda row: text(row["question"]),
             "Settings": lambda row: ", ".join(filter(None, [cell(row), text(row["variant"])])),
             "": lambda row: "identified" if row["identified"] else "",
+            "Experiment": lambda row: text(row["predicted_by"]),
             "Number": lambda row: f"{row['system']} {row['claim']}",
             "Documented": lambda row: text(row["documented"]),
             "n": lambda row: number(row["n_seeds"]),
