@@ -9,10 +9,13 @@ import pytest
 import torch
 import yaml
 from checkouts import ROOT
+from hypothesis import settings
 from torch import Tensor
 
 from pixelpatch.fetch import fetch
 
+settings.register_profile("patient", settings(), deadline=None)  # machines are busy at times
+settings.load_profile("patient")
 torch.set_num_threads(1)
 os.environ.pop("WANDB_MODE", None)  # the tests say themselves how runs are followed
 

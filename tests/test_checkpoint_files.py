@@ -65,7 +65,7 @@ def test_no_file_is_nothing_to_speak_of(tmp_path: Path, capsys: pytest.CaptureFi
     assert (state.epoch, capsys.readouterr().err) == (0, "")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_changed_byte_is_noticed(
     tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str], data: st.DataObject
@@ -78,7 +78,7 @@ def test_any_changed_byte_is_noticed(
     assert said in ("is torn or damaged", "is not of format 2")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_torn_or_longer_file_is_noticed(
     tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str], data: st.DataObject

@@ -126,7 +126,7 @@ def test_augmenting_is_within_a_grey_level_or_two_of_pil() -> None:
 
 
 @given(flip=st.floats(0, 1), seed=st.integers(0, 2**31))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_flips_come_at_their_rate_and_mirror_exactly(flip: float, seed: int) -> None:
     images = torch.arange(4.0).view(1, 1, 1, 4).expand(4000, 1, 4, 4).contiguous()
     flipped = augment(images, Generator().manual_seed(seed), flip=flip)
@@ -145,7 +145,6 @@ def test_tiles_are_row_by_row() -> None:
 
 
 @given(count=st.integers(1, 50), size=st.integers(1, 60), seed=st.integers(0, 1000))
-@settings(deadline=None)
 def test_an_epoch_has_every_image_once(count: int, size: int, seed: int) -> None:
     batches = shuffled_batches(count, size, Generator().manual_seed(seed), drop_last=False)
     assert sorted(torch.cat(batches).tolist()) == list(range(count))

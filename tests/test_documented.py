@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelpatch.analysis.documented import Printed, documented_text, falls, kind_of, printed, self_check, shows
@@ -26,7 +26,6 @@ def test_the_last_printed_digit_gives_the_precision(text: str, times: int, low: 
     assert (value - half_unit, value + half_unit) == (Decimal(low), Decimal(high))
 
 
-@settings(deadline=None)
 @given(st.decimals(-1000, 1000, places=3), st.integers(0, 3))
 def test_what_rounds_to_the_printed_number_is_within_half_a_unit(value: Decimal, places: int) -> None:
     shown = printed(f"{value:.{places}f}", "here")
@@ -67,7 +66,6 @@ def test_falls_are_between_epochs_and_ties_are_none() -> None:
     assert falls([1.0]) == set()
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-5, 5), min_size=2, max_size=12))
 def test_a_curve_shows_exactly_its_own_falls(curve: list[int]) -> None:
     pairs = [list(pair) for pair in falls(curve)]

@@ -374,7 +374,7 @@ def test_npm_that_fails(tmp_path: Path, tiny: Files, npm: Npm, monkeypatch: Patc
 
 
 @given(where=st.integers(0), flip=st.integers(1, 255))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_changed_byte_in_the_unpacked_archive_gives_right_files_or_one_fault(where: int, flip: int) -> None:
     tar = bytearray(gzip.decompress(tgz(*members(TINY))))
     tar[where % len(tar)] ^= flip
@@ -468,7 +468,6 @@ def test_reading_gives_the_bytes(tmp_path: Path, tiny: Files) -> None:
 
 
 @given(name=st.sampled_from(list(FILES)), where=st.integers(0), flip=st.integers(1, 255))
-@settings(deadline=None)
 def test_any_changed_byte_is_seen(name: str, where: int, flip: int) -> None:
     changed = bytearray(TINY[name])
     changed[where % len(changed)] ^= flip

@@ -189,7 +189,7 @@ def test_dropout_in_attention_has_the_mean_of_attention_without(either: None) ->
 
 @needs_compiler
 @given(p=st.floats(0.01, 0.95), seed=st.integers(0, 2**31))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_dropout_drops_at_its_rate_and_keeps_the_mean(p: float, seed: int) -> None:
     torch.manual_seed(seed)
     count = 200_001  # no multiple of 64

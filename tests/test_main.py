@@ -481,7 +481,7 @@ def places(value: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]
 PLACES = [(name, *place) for name, spec in SPECS.items() for place in places(spec)]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(PLACES), st.sampled_from(["", "s", None]))
 def test_any_lost_or_misspelt_key_of_a_spec_is_named(
     run: Run, monkeypatch: pytest.MonkeyPatch, place: tuple[str, ...], ending: str | None

@@ -47,7 +47,7 @@ def test_the_best_of_k_runs_share_a_mean_and_a_deviation_that_are_not_known() ->
     assert best_of(best.mean() - error, seeds) <= k <= best_of(best.mean() + error, seeds)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(-2, 4.5))
 def test_best_of_is_the_least_number_of_runs_that_reaches(surplus: float) -> None:
     k = best_of(surplus, 10**7)  # so many seeds know the deviation

@@ -55,7 +55,7 @@ def test_the_same_record_is_the_same_bytes_in_any_order(path: Path) -> None:
     assert path.read_bytes() == once
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_any_edit_is_noticed(path: Path, data: st.DataObject) -> None:
     """One character replaced, put in or taken out, also where the values stay as they were, as with a space."""
@@ -81,7 +81,7 @@ def test_every_part_is_under_the_checksum(path: Path, key: str) -> None:
         read_record(path)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, len(canonical_json(seal_record(RECORD))) - 1))
 def test_a_torn_record_is_noticed(path: Path, length: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -94,7 +94,7 @@ def nodes(tree: ast.AST) -> list[ast.AST]:
     return [node for node in ast.walk(tree) if isinstance(node, kinds) and id(node) not in words]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(FILES), st.data())
 def test_one_changed_constant_name_or_operator_counts(file: Path, data: st.DataObject) -> None:
     tree = ast.parse(file.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.meta_analysis import effectsize_smd
@@ -65,7 +65,6 @@ def test_p_value_is_that_of_a_pooled_t_test_against_one_run(documented: float) -
     assert ours.prediction_p_value(SAMPLE, documented, 0) == pytest.approx(expected, rel=1e-9)
 
 
-@settings(deadline=None)
 @given(accuracies.filter(spread_out), half_units, st.floats(0.5, 0.999))
 def test_p_value_and_interval_say_the_same(values: list[float], half_unit: float, confidence: float) -> None:
     low, high = ours.prediction_interval(values, confidence)
@@ -73,7 +72,6 @@ def test_p_value_and_interval_say_the_same(values: list[float], half_unit: float
         assert ours.prediction_p_value(values, edge, half_unit) == pytest.approx(1 - confidence, rel=1e-6)
 
 
-@settings(deadline=None)
 @given(accuracies.filter(spread_out), st.integers(0, 10_000), st.integers(-100, 100), st.integers(1, 50))
 def test_p_value_knows_neither_origin_nor_unit(values: list[float], hundredths: int, shift: int, scale: int) -> None:
     before = ours.prediction_p_value(values, hundredths / 100, 0.005)
@@ -82,7 +80,6 @@ def test_p_value_knows_neither_origin_nor_unit(values: list[float], hundredths: 
     assert after == pytest.approx(before, rel=1e-6, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(accuracies.filter(spread_out), st.integers(-100, 100), st.integers(1, 50))
 def test_prediction_interval_moves_with_origin_and_unit(values: list[float], shift: int, scale: int) -> None:
     moved = ours.prediction_interval([scale * value + shift for value in values], 0.95)
@@ -90,7 +87,6 @@ def test_prediction_interval_moves_with_origin_and_unit(values: list[float], shi
     np.testing.assert_allclose(moved, expected, rtol=1e-7, atol=1e-7)
 
 
-@settings(deadline=None)
 @given(accuracies, st.floats(0, 100), st.floats(0, 1), st.floats(0, 1))
 def test_coarser_printing_never_lowers_the_p_value(values: list[float], documented: float, a: float, b: float) -> None:
     fine, coarse = sorted((a, b))
@@ -133,7 +129,6 @@ def test_limiting_p_value_is_approached_from_above_as_seeds_are_added() -> None:
     assert p_values[-1] == pytest.approx(limit, rel=1e-3)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 8), st.floats(0, 8), st.floats(0.001, 0.2))
 def test_seeds_needed_is_the_least_number_that_decides(n: int, distance: float, alpha: float) -> None:
     documented = 95 + distance * 0.3
@@ -203,7 +198,6 @@ def test_holm_by_hand_and_what_is_not_tested_is_no_part_of_the_family() -> None:
     np.testing.assert_array_equal(multiplier, [2, np.nan, 4, 3, 1])
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([0.001, 0.01, 0.02, 0.3, 0.7, 1.0]), min_size=1, max_size=8))
 def test_holm_adjusts_by_the_running_maximum_of_what_it_multiplies(p_values: list[float]) -> None:
     adjusted, multiplier = ours.holm(p_values)
@@ -268,7 +262,6 @@ def enumerated_p_value(a: list[int], b: list[int]) -> float:
 few_hundredths = st.lists(st.integers(0, 9), min_size=2, max_size=4)
 
 
-@settings(deadline=None)
 @given(few_hundredths, few_hundredths)
 def test_permutation_of_small_samples_counts_every_deal_ties_included(a: list[int], b: list[int]) -> None:
     x, y = ([95 + value / 100 for value in sample] for sample in (a, b))
@@ -345,7 +338,6 @@ def test_no_difference_needs_no_number_of_seeds() -> None:
     assert ours.seeds_to_tell(0.05, 0.05) == pytest.approx(2 * (2.8016 / 0.05) ** 2, rel=1e-3)
 
 
-@settings(deadline=None)
 @given(accuracies, accuracies)
 def test_superiority_is_mann_and_whitneys(a: list[float], b: list[float]) -> None:
     assume(len(set(a + b)) > 1)

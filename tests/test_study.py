@@ -128,7 +128,7 @@ BUDGET = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(BUDGET, BUDGET, st.sampled_from(list(systems(CONFIG))))
 def test_a_preset_only_narrows(for_all: dict[str, Any], for_one: dict[str, Any], name: str) -> None:
     # drop_last would refuse less than a batch, which is tested above

@@ -59,7 +59,7 @@ def test_made_up_names_may_change_where_nothing_refers_to_them(path: Path_) -> N
         resolve(config, SCHEMA)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([b for b in BLOCKS if not is_open((*b, "x"))]), st.text(min_size=1))
 def test_a_key_too_many_is_named(block: Path_, key: str) -> None:
     if key not in at(CONFIG, block) and block[-1:] != ("narrow",):
@@ -88,7 +88,7 @@ KINDS = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.sampled_from(PATHS), KINDS)
 def test_any_other_value_or_none_is_fine_or_its_key_is_named(path: Path_, value: Any) -> None:
     said = outcome(changed((path, value)))
@@ -105,7 +105,7 @@ def test_any_other_value_or_none_is_fine_or_its_key_is_named(path: Path_, value:
     assert not said or any(name in said for name in names) or (key in told and told[key] in said) or mended
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from(VALUES), min_size=2, max_size=5, unique=True))
 def test_all_problems_are_said_at_once(chosen: list[Path_]) -> None:
     said = complaint(changed(*((path, {"of another": "kind"}) for path in chosen)))

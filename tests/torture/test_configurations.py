@@ -233,7 +233,6 @@ def test_what_is_a_study_plans_and_what_is_none_is_a_sentence_of_the_command(
 
     @settings(
         max_examples=400 if thorough else 40,  # more than enough for the sample
-        deadline=None,
         derandomize=not thorough,
         database=None,
         suppress_health_check=HEALTH,
