@@ -5,12 +5,15 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # A thread count is part of a record's provenance; --threads sets it, not what the shell happens to say.
 unexport OMP_NUM_THREADS MKL_NUM_THREADS
 UV_VERSION := 0.13.8
+CHROMIUM_VERSION := 153.0.0
+# Snakemake's own report of what ran, with parameters, code and run times; after a dry run there is nothing to report.
+ANNEX = $(if $(filter -n --dry-run --dryrun,$(ARGS)),,--report results/provenance.html --report-after-run)
 
-.PHONY: study test torture verify readme benchmark benchmark-scale setup
+.PHONY: study test torture demo space verify readme benchmark benchmark-scale setup
 study: setup
-	snakemake --cores all $(ARGS)
+	snakemake --cores all $(ANNEX) $(ARGS)
 
-test: setup
+test: setup .venv/browser/ready
 	ruff check .
 	ruff format --check .
 	snakefmt --check .
@@ -21,6 +24,19 @@ test: setup
 # What may go wrong around a study, at full counts: damaged files, full disks, hostile input, a cluster that fails.
 torture: setup
 	python -m pytest tests/torture tests/slurm --thorough $(ARGS)
+
+# A page on which the published models read digits, shuffled or drawn: http://127.0.0.1:7860
+demo: .venv/demo
+	snakemake --quiet --cores 1 fetch
+	python -m pixelpatch demo --weights results/full/weights --data data/mnist $(ARGS)
+
+# What a host of Gradio apps expects, in build/space: its three files, the package and the weights.
+space:
+	rm -rf build/space
+	mkdir -p build
+	cp -r space build/space
+	cp -r src/pixelpatch results/full/weights build/space/
+	find build/space -name __pycache__ -prune -exec rm -rf {} +
 
 # Does one seed of each cheap system land on its published record? Bit for bit on the same kind of machine.
 verify: setup
@@ -52,6 +68,18 @@ setup: .venv/ready
 	python3 -m venv --clear .venv
 	python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	uv pip install --quiet --constraints requirements.lock --editable ".[study,test]"
+	touch $@
+
+.venv/demo: .venv/ready
+	uv pip install --quiet --constraints requirements.lock --editable ".[demo]"
+	touch $@
+
+# The browser that the tests look at pages with, and the libraries that a machine without a screen may lack.
+.venv/browser/ready: .venv/demo
+	uv pip install --quiet --constraints requirements.lock --editable ".[browser]"
+	npm install --silent --no-audit --no-fund --prefix .venv/browser @sparticuz/chromium@$(CHROMIUM_VERSION)
+	cd .venv/browser && TMPDIR="$$PWD" AWS_EXECUTION_ENV=AWS_Lambda_nodejs22.x \
+		node --input-type=module -e 'import chromium from "@sparticuz/chromium"; await chromium.executablePath()'
 	touch $@
 
 # The newest versions that fit together, for every platform; review and commit the result.

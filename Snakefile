@@ -4,6 +4,9 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/config.smk"
 
 
@@ -15,6 +18,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/analysis.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/tracking.smk"
 
 
@@ -24,8 +28,9 @@ rule all:
         f"{RESULTS}/study.json",
         RECORDS,
         expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=TABLES, format=["csv", "md", "tex"]),
-        expand(f"{RESULTS}/figures/{{figure}}.{{format}}", figure=FIGURES, format=["pdf", "png"]),
+        expand(f"{RESULTS}/figures/{{figure}}.{{format}}", figure=FIGURES, format=["pdf", "svg", "png"]),
         f"{RESULTS}/FINDINGS.md",
+        f"{RESULTS}/report.html",
         [] if TRACKING == "disabled" else rules.track.output,
 
 

@@ -183,6 +183,9 @@ def test_the_program_itself_says_it_and_shows_no_traceback(tmp_path: Path) -> No
         ("train --data x --seed one", "argument --seed: one is no whole number from 0 on"),
         ("train --data x --seed 4294967296", "argument --seed: 4294967296 is no whole number from 0 on"),
         ("train --data x --threads 0", "argument --threads: 0 is no whole number from 1 on"),
+        ("demo --weights x --data x --port 99999", "argument --port: 99999 is no whole number from 1 to 65535"),
+        ("verify x --data x --minutes nan", "argument --minutes: nan is no number above zero"),
+        ("verify x --data x --minutes -1", "argument --minutes: -1 is no number above zero"),
         ("tables accurcy --study x --tables x", "accurcy is no table; did you mean accuracy?"),
     ],
 )

@@ -26,19 +26,30 @@ def test_records_are_clean_runs_of_this_training_code(path: Path) -> None:
     assert record["provenance"]["git"]["dirty"] is False
 
 
+def test_weights_are_those_of_the_configuration() -> None:
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    assert sorted(path.stem for path in PUBLISHED.glob("weights/*.safetensors")) == sorted(config["weights"])
+
+
 def test_tables_figures_and_findings_follow_from_the_records_byte_for_byte_in_two_minutes(
     tmp_path: Path, mnist: Path
 ) -> None:
     checkout = Checkout(tmp_path / "clone", mnist)
     again = checkout.folder / "results/full"
-    shutil.copytree(PUBLISHED / "runs", again / "runs")
+    for part in ("runs", "weights"):
+        shutil.copytree(PUBLISHED / part, again / part)
     started = time.perf_counter()
     made = checkout.snakemake("seeds=recorded", "tracking=disabled", preset="full")
     assert made.returncode == 0, made.stdout + made.stderr
     assert time.perf_counter() - started < 120
     for kind in ("tables", "figures"):
         assert {path.name for path in (again / kind).iterdir()} == {path.name for path in (PUBLISHED / kind).iterdir()}
-    for path in (PUBLISHED / "FINDINGS.md", *sorted(PUBLISHED.glob("tables/*")), *sorted(PUBLISHED.glob("figures/*"))):
+    for path in (
+        PUBLISHED / "FINDINGS.md",
+        PUBLISHED / "report.html",
+        *sorted(PUBLISHED.glob("tables/*")),
+        *sorted(PUBLISHED.glob("figures/*")),
+    ):
         assert (again / path.relative_to(PUBLISHED)).read_bytes() == path.read_bytes(), path
 
 

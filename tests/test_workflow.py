@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from browser import launch_options
 from checkouts import Checkout
 from configurations import study
 from wandb_offline import read_run
@@ -40,15 +41,40 @@ def test_the_study_ends_with_the_verdicts_and_where_the_figures_lie(checkout: Ch
         for claim in block["claims"]:
             assert ((claims["system"] == experiment) & (claims["claim"] == claim)).sum() == 1
             assert claim in checkout.first_output
-    assert "results/smoke/figures" in checkout.first_output
+    for place in ("report.html", "tables", "figures"):
+        assert f"results/smoke/{place}" in checkout.first_output
     for figure in ("learning_curves", "documented_vs_replicated", "accuracy_by_system", "sample_inputs", "confusion"):
-        for kind in ("pdf", "png"):
+        for kind in ("pdf", "svg", "png"):
             assert (checkout.folder / f"results/smoke/figures/{figure}.{kind}").stat().st_size > 1000
     for table in NAMES:
         for kind in ("csv", "md", "tex"):
             assert (checkout.folder / f"results/smoke/tables/{table}.{kind}").stat().st_size > 40
     findings = (checkout.folder / "results/smoke/FINDINGS.md").read_text(encoding="utf-8")
     assert f"{len(study['runs'])} runs of {len(systems(study))} experiments, preset smoke." in findings
+
+
+def test_snakemakes_own_report_is_an_annex_that_opens_without_a_network(checkout: Checkout) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    result = checkout.snakemake("--report", "results/provenance.html", "--report-after-run")
+    assert result.returncode == 0, result.stdout + result.stderr
+    address, asked, errors = (checkout.folder / "results/provenance.html").as_uri(), [], []
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(**launch_options())
+        for width, height in ((1440, 900), (390, 844)):
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.on("request", lambda request: asked.append(request.url))
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.goto(address)
+            page.get_by_text("the provenance of results/smoke").wait_for()
+            for category, shown in (("Page", "report.html"), ("Tables", "claims.csv"), ("Figures", "learning_curves")):
+                page.get_by_text(category, exact=True).first.click()
+                page.get_by_text(shown).first.wait_for()
+                page.reload()
+            page.get_by_text("Figures", exact=True).first.click()
+            page.locator("tr", has_text="learning_curves").get_by_role("link").first.click()
+            page.wait_for_function("[...document.images].some((image) => image.naturalWidth > 1000)")
+    assert errors == []
+    assert {url.removesuffix("#") for url in asked if not url.startswith("data:")} == {address}
 
 
 def test_a_reduced_budget_tests_no_documented_number(checkout: Checkout) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import json
 import os
 import re
 import sys
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pixelpatch.arguments import parsed_json, positive, seed_list, table_name, usable_device, whole
 from pixelpatch.checks import image_side, instead, key_problems, spec_problems
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_text, readable_json, write_atomically
@@ -47,7 +47,7 @@ def fetch(options: argparse.Namespace) -> None:
     """Download MNIST, checked against its canonical digests."""
     from pixelpatch.fetch import fetch as fetch_mnist
 
-    sources = _json(options.sources, "--sources")
+    sources = parsed_json(options.sources, "--sources")
     if not isinstance(sources, list):
         raise UserError(f'--sources is {options.sources}; write a list, such as [{{"kind": "torchvision"}}].')
     for message in fetch_mnist(options.folder, sources):
@@ -59,7 +59,7 @@ def study(options: argparse.Namespace) -> None:
     import yaml
 
     schema = yaml.safe_load(read_text(options.schema))
-    write_atomically(options.output, readable_json(resolve(_json(options.config, "--config"), schema)))
+    write_atomically(options.output, readable_json(resolve(parsed_json(options.config, "--config"), schema)))
 
 
 def train(options: argparse.Namespace) -> None:
@@ -73,7 +73,7 @@ def train(options: argparse.Namespace) -> None:
 
     single = options.study is None
     how = How(
-        device=_device(options.device),
+        device=usable_device(options.device),
         stop=Stop().listen(),
         tracking=mode(options.tracking),
         preset=options.preset if single else read_study(options.study)["preset"],
@@ -106,6 +106,22 @@ def train(options: argparse.Namespace) -> None:
         raise UserError("\n".join(failures))
 
 
+def weights(options: argparse.Namespace) -> None:
+    """Train the run of a record again, and write its weights."""
+    from pixelpatch.data import load_mnist
+    from pixelpatch.record import read_record
+    from pixelpatch.weights import retrain
+
+    record = read_record(options.record)
+    where = {"device": usable_device(options.device), "stop": Stop().listen()}
+    checkpoint = options.output.with_suffix(".checkpoint")
+    trained, same = retrain(record, load_mnist(options.data), checkpoint, **where)
+    if not same:
+        print(f"note: this machine does not repeat {options.record} bit for bit; its weights differ.", file=sys.stderr)
+    write_atomically(options.output, trained)
+    checkpoint.unlink()
+
+
 def collect(options: argparse.Namespace) -> None:
     """Gather the records into tidy tables."""
     from pixelpatch.analysis.collect import collect as collect_records
@@ -126,7 +142,7 @@ def tables(options: argparse.Namespace) -> None:
 
 
 def figure(options: argparse.Namespace) -> None:
-    """Draw one figure as PDF and PNG."""
+    """Draw one figure as PDF, PNG and SVG."""
     from pixelpatch.figures import FIGURES, save
 
     if options.name not in FIGURES:
@@ -142,6 +158,14 @@ def findings(options: argparse.Namespace) -> None:
     write_atomically(options.output, found(read_study(options.study), options.tables))
 
 
+def report(options: argparse.Namespace) -> None:
+    """Make the page that shows the study in a browser."""
+    from pixelpatch.report import report as page
+
+    study = read_study(options.study)
+    write_atomically(options.output, page(study, options.study.parent, published=options.published))
+
+
 def track(options: argparse.Namespace) -> None:
     """Show Weights & Biases the tables and figures of a finished study."""
     study, results = read_study(options.study), options.study.parent
@@ -155,11 +179,21 @@ def track(options: argparse.Namespace) -> None:
 
 
 def show(options: argparse.Namespace) -> None:
-    """Print the verdict table of a finished study, and where its figures lie."""
+    """Print the verdict table of a finished study, and where its report, tables and figures lie."""
     from pixelpatch.tables.claims import terminal_claims
 
     _print(terminal_claims(read_table(options.results / "tables", "claims")))
-    _print(f"\nTables:  {options.results / 'tables'}\nFigures: {options.results / 'figures'}")
+    places = {"Report": "report.html", "Tables": "tables", "Figures": "figures"}
+    _print("".join(f"\n{what + ':':<8} {options.results / place}" for what, place in places.items()))
+
+
+def demo(options: argparse.Namespace) -> None:
+    """Serve a page on which the trained models read digits, shuffled or drawn."""
+    try:
+        from pixelpatch.demo import launch
+    except ModuleNotFoundError as error:
+        raise UserError(f"The demo needs {error.name}; `make demo` installs it.") from None
+    launch(options.weights, options.data, port=options.port)
 
 
 def verify(options: argparse.Namespace) -> None:
@@ -168,7 +202,7 @@ def verify(options: argparse.Namespace) -> None:
     from pixelpatch.runs import How
     from pixelpatch.verify import verify as compare
 
-    how = How(device=_device(options.device), stop=Stop().listen())
+    how = How(device=usable_device(options.device), stop=Stop().listen())
     study = read_study(options.study)
     compared, strays = 0, []
     for outcome in compare(study, options.study.parent, load_mnist(options.data), how, minutes=options.minutes):
@@ -222,15 +256,15 @@ def build_parser() -> argparse.ArgumentParser:
     command = verb(train)
     command.add_argument("study", type=Path, nargs="?", help="a study.json: train all of its runs that have no record")
     command.add_argument("--only", help="of the study, these experiments, separated by commas")
-    command.add_argument("--seeds", type=_seeds, help="of the study, these seeds, separated by commas")
+    command.add_argument("--seeds", type=seed_list, help="of the study, these seeds, separated by commas")
     command.add_argument("--experiment", help="instead of a study: the name of one experiment")
     command.add_argument("--spec", help="its spec, as JSON")
-    command.add_argument("--seed", type=partial(_whole, least=0))
+    command.add_argument("--seed", type=partial(whole, least=0))
     command.add_argument("--record", type=Path, help="the record to write")
     command.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
     command.add_argument(
         "--threads",
-        type=partial(_whole, least=1),
+        type=partial(whole, least=1),
         help="CPU threads, as the study has it or 1 by default; bits repeat at the same number",
     )
     command.add_argument("--device", help="cpu or cuda; the GPU if there is one, by default")
@@ -239,6 +273,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--preset", default="", help="of a single run: the preset's name, for Weights & Biases")
     command.add_argument("--tracking", help=tracking)
+
+    command = verb(weights)
+    command.add_argument("--record", type=Path, required=True, help="of the run to train again")
+    command.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
+    command.add_argument("--device", help="cpu or cuda; the GPU if there is one, by default")
+    command.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
 
     command = verb(track)
     command.add_argument("--study", type=Path, required=True)
@@ -249,7 +289,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--tables", type=Path, required=True, help="folder of the tables to write")
 
     command = verb(tables)
-    command.add_argument("names", nargs="*", type=_table, metavar="table", help="all by default")
+    command.add_argument("names", nargs="*", type=table_name, metavar="table", help="all by default")
     command.add_argument("--study", type=Path, required=True)
     command.add_argument("--tables", type=Path, required=True, help="folder of the tables, read and written")
 
@@ -258,20 +298,31 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--study", type=Path, required=True)
     command.add_argument("--tables", type=Path, required=True, help="folder of the tables")
     command.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
-    command.add_argument("--output", type=Path, required=True, help="the file to write, .pdf or .png: both are written")
+    command.add_argument("--output", type=Path, required=True, help="one of the files to write, .pdf, .svg or .png")
 
     command = verb(findings)
     command.add_argument("--study", type=Path, required=True)
     command.add_argument("--tables", type=Path, required=True, help="folder of the tables")
     command.add_argument("--output", type=Path, required=True, help="the Markdown file to write")
 
+    command = verb(report)
+    command.add_argument("--study", type=Path, required=True, help="results/<preset>/study.json, beside all the rest")
+    command.add_argument("--published", type=Path, help="results to show beside these: their folder")
+    command.add_argument("--output", type=Path, required=True, help="the HTML file to write, beside the study")
+
     command = verb(show)
     command.add_argument("results", type=Path, help="results/<preset>")
+
+    command = verb(demo)
+    command.add_argument("--weights", type=Path, required=True, help="folder of the .safetensors files")
+    command.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
+    free = "of the page; the first that is free from 7860, by default"
+    command.add_argument("--port", type=partial(whole, least=1, most=65535), help=free)
 
     command = verb(verify)
     command.add_argument("study", type=Path, help="results/<preset>/study.json of recorded runs")
     command.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
-    command.add_argument("--minutes", type=float, default=3.0, help="systems whose runs take longer are left out")
+    command.add_argument("--minutes", type=positive, default=3.0, help="systems whose runs take longer are left out")
     command.add_argument("--device", help="cpu or cuda; the GPU if there is one, by default")
 
     command = verb(readme)
@@ -293,7 +344,7 @@ def _runs(options: argparse.Namespace) -> list["Run"]:
             raise UserError(
                 f"--record is {options.record}; a run's own files end so, choose a name such as seed0.json."
             )
-        spec = _json(options.spec, "--spec")
+        spec = parsed_json(options.spec, "--spec")
         return [Run(options.experiment, options.seed, spec, options.record, options.threads or 1, options.may_diverge)]
     if given:
         raise UserError(
@@ -352,45 +403,6 @@ def _print(text: str) -> None:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more when it ends
         raise UserError(f"standard output cannot be written: {error.strerror}.") from None
-
-
-def _json(text: str, option: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{option} is not JSON: {error}.") from None
-
-
-def _whole(text: str, *, least: int) -> int:
-    """A whole number from `least` on, for argparse, which says what is wrong with other text."""
-    if not text.isdecimal() or not least <= int(text) < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} on")
-    return int(text)
-
-
-def _table(name: str) -> str:
-    """The name of a table."""
-    if name not in NAMES:
-        raise argparse.ArgumentTypeError(f"{name} is no table{instead(name, NAMES)}")
-    return name
-
-
-def _seeds(text: str) -> list[int]:
-    """Seeds separated by commas, for argparse."""
-    return [_whole(seed, least=0) for seed in text.split(",")]
-
-
-def _device(wanted: str | None) -> str:
-    """The device of that name, or the GPU if there is one. Raises UserError where there is no such device."""
-    import torch
-
-    if wanted is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    usable += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    if wanted not in usable:
-        raise UserError(f"--device is {wanted}; what PyTorch can use here is {', '.join(usable)}.")
-    return wanted
 
 
 if __name__ == "__main__":

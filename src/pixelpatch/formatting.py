@@ -1,11 +1,9 @@
 """How numbers, verdicts and whole tables read: cells of text, columns of cells, and those as Markdown or LaTeX."""
 
-import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
 from numbers import Real
-from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -156,9 +154,9 @@ def latex(value: str) -> str:
     return value.translate(_LATEX)
 
 
-def explanation(module: ModuleType) -> str:
+def explanation(docstring: str | None) -> str:
     """The first paragraph of a module's docstring on one line: what stands below its figure or table."""
-    return " ".join((inspect.getdoc(module) or "").split("\n\n")[0].split())
+    return " ".join((docstring or "").split("\n\n")[0].split())
 
 
 def markdown_table(view: pd.DataFrame, caption: str, note: str = "") -> str:

@@ -180,6 +180,9 @@ def _inconsistencies(config: Json) -> Iterator[str]:
     for name, question in config["identify"].items():
         yield from (f"identify.{name}.{said}" for said in identification_problems(question, known_systems, families))
     yield from (f"patches.{said}" for said in patch_problems(config["patches"], families))
+    for name in config["weights"]:
+        if name not in experiments:
+            yield f"weights names the experiment {name!r}{instead(name, experiments)}"
     for metric in config["analysis"]["compare"]:
         if metric not in (known := dict.fromkeys(metric for some in metrics.values() for metric in some)):
             yield f"analysis.compare has the metric {metric!r}{instead(metric, known)}"

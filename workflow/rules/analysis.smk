@@ -47,7 +47,12 @@ rule tables:
         expand(f"{RESULTS}/tables/{{tidy}}.csv", tidy=TIDY),
         study=f"{RESULTS}/study.json",
     output:
-        expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=TABLES, format=["csv", "md", "tex"]),
+        report(
+            expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES),
+            caption="../report/tables.rst",
+            category="Tables",
+        ),
+        expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=TABLES, format=["md", "tex"]),
     log:
         f"logs/{STUDY['preset']}/tables.log",
     conda:

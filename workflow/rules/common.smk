@@ -1,4 +1,5 @@
 # What all rules share: the checked configuration, the list of runs, and names. No rules here.
+import hashlib
 import json
 import os
 import re
@@ -28,6 +29,7 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+PUBLISHED = "results/full"  # what is committed, and shown beside other results
 RESULTS = str(Path(config["results"], STUDY["preset"]))  # without the "./" or "//" that Snakemake dislikes
 RECORDS = [f"{RESULTS}/{run['record']}" for run in STUDY["runs"]]
 EXPERIMENTS = STUDY["experiments"]
@@ -55,9 +57,10 @@ FIGURES = sorted(
 )
 # What reads the configuration and the records, and shows them: a minute's work, so all of it is done again if any changes.
 ANALYSIS = source_digest(
-    *("analysis", "figures", "tables"),
+    *("analysis", "figures", "report", "tables"),
     *(
         "answers.py",
+        "attention.py",
         "checks.py",
         "findings.py",
         "formatting.py",
@@ -67,6 +70,7 @@ ANALYSIS = source_digest(
         "schema.py",
         "study.py",
         "variants.py",
+        "weights.py",
     ),
 )
 
@@ -106,4 +110,6 @@ localrules:
     tables,
     findings,
     figure,
+    report,
     track,
+    weights,

@@ -8,7 +8,13 @@ rule figure:
         study=f"{RESULTS}/study.json",
     output:
         pdf=f"{RESULTS}/figures/{{figure}}.pdf",
-        png=f"{RESULTS}/figures/{{figure}}.png",
+        svg=f"{RESULTS}/figures/{{figure}}.svg",
+        png=report(
+            f"{RESULTS}/figures/{{figure}}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
     log:
         f"logs/{STUDY['preset']}/figure/{{figure}}.log",
     conda:
@@ -20,6 +26,12 @@ rule figure:
         tables=lambda wildcards, input: Path(input.study).with_name("tables"),
         data=lambda wildcards, input: Path(input.mnist[0]).parent,
         source=ANALYSIS,
+        # Not used by the command, and no input: weights that are there are shown, but none is trained for a picture.
+        weights=[
+            hashlib.sha256(file.read_bytes()).hexdigest()
+            for folder in sorted({RESULTS, PUBLISHED})
+            for file in sorted(Path(folder).glob("weights/*.safetensors"))
+        ],
     shell:
         "python -m pixelpatch figure {wildcards.figure} --study {input.study:q} --tables {params.tables:q}"
         " --data {params.data:q} --output {output.pdf:q} 2> {log:q}"

@@ -1,4 +1,4 @@
-# One job per experiment × seed: a spec and a seed in, one record out.
+# One job per experiment × seed: a spec and a seed in, one record out. And weights, of some, from their records.
 
 
 rule train:
@@ -32,3 +32,32 @@ rule train:
         # exec: the shell would die at once of a SIGTERM to the whole job, and Slurm kill what its end leaves behind.
         "exec python -m pixelpatch train --experiment {wildcards.experiment} --spec {params.spec:q} --seed {wildcards.seed}"
         " --data {params.data:q} --threads {params.threads} --record {output:q} {params.may_diverge} $HOW 2>> {log:q}"
+
+
+rule retrain:
+    input:
+        record=ancient(f"{RESULTS}/runs/{{experiment}}/seed0.json"),
+        mnist=ancient(MNIST),
+    output:
+        f"{RESULTS}/weights/{{experiment}}.safetensors",
+    log:
+        f"logs/{STUDY['preset']}/retrain/{{experiment}}.log",
+    conda:
+        "../envs/pixelpatch.yaml"
+    threads: lambda wildcards: EXPERIMENTS[wildcards.experiment]["resources"].get("threads", 1)
+    resources:
+        gpu=1 if ON_GPU else 0,
+        mem_mb=lambda wildcards, attempt: attempt * memory_mb(wildcards.experiment),
+        runtime=lambda wildcards, attempt: attempt * minutes(wildcards.experiment),
+    params:
+        data=lambda wildcards, input: Path(input.mnist[0]).parent,
+        device=[] if config["device"] == "auto" else ["--device", config["device"]],
+        source=source_digest(),
+    shell:
+        "exec python -m pixelpatch weights --record {input.record:q} --data {params.data:q} {params.device:q}"
+        " --output {output:q} 2>> {log:q}"
+
+
+rule weights:
+    input:
+        expand(f"{RESULTS}/weights/{{experiment}}.safetensors", experiment=config["weights"]),

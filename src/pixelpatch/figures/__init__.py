@@ -1,6 +1,8 @@
 """The study's figures, one module each: `FIGURES[name](study, tables, data)` draws one, `save` writes it."""
 
+import ast
 import io
+import re
 from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
@@ -22,11 +24,22 @@ NAMES = (
     "oddities",
     "budget_map",
     "patch_sweep",
+    "attention_maps",
+    "position_similarity",
+    "grid_reading",
+    "always_wrong",
 )
 
 
+FORMATS: dict[str, dict[str, None]] = {  # and what matplotlib would write into each of when and by what it was made
+    "pdf": {"CreationDate": None},
+    "png": {"Software": None},
+    "svg": {"Date": None},
+}
+
+
 def _draw(name: str, study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
-    # Each module is imported when it draws: PyTorch, which one of them needs, takes seconds and most of the memory.
+    # Each module is imported when it draws: PyTorch, which some of them need, takes seconds and most of the memory.
     return import_module(f"{__name__}.{name}").draw(study, tables, data)
 
 
@@ -35,18 +48,27 @@ FIGURES: dict[str, style.Draw] = {name: partial(_draw, name) for name in NAMES}
 
 def caption(name: str) -> str:
     """What stands under the figure `name`, one paragraph: the first of its module's docstring."""
-    return explanation(import_module(f"{__name__}.{name}"))
+    source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")  # without what it would import
+    return explanation(ast.get_docstring(ast.parse(source)))
 
 
 @style.styled
 def save(figure: Figure, stem: Path) -> None:
-    """Write `<stem>.pdf` (fonts embedded) and `<stem>.png` (200 dpi), each whole or not at all.
+    """Write `<stem>.pdf` (fonts embedded), `<stem>.svg` and `<stem>.png` (200 dpi), each whole or not at all.
 
-    Neither holds a date, so one matplotlib writes the same bytes for the same figure. Raises UserError where a file
+    None holds a date, so one matplotlib writes the same bytes for the same figure. Raises UserError where a file
     cannot be written.
     """
     stem = Path(stem)
-    for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+    for kind, metadata in FORMATS.items():
         content = io.BytesIO()
         figure.savefig(content, format=kind, dpi=200, metadata=metadata)
-        write_atomically(stem.with_name(f"{stem.name}.{kind}"), content.getvalue())
+        drawn = content.getvalue() if kind != "svg" else _numbered(content.getvalue())
+        write_atomically(stem.with_name(f"{stem.name}.{kind}"), drawn)
+
+
+def _numbered(svg: bytes) -> bytes:
+    """`svg` with its clip paths numbered: matplotlib names them by a layout whose last bits differ from run to run."""
+    for number, name in enumerate(dict.fromkeys(re.findall(rb"\bp[0-9a-f]{10}\b", svg))):
+        svg = svg.replace(name, b"clip%d" % number)
+    return svg

@@ -90,7 +90,4 @@ def _show(axis: Axes, image: Tensor, patch: int) -> None:
     axis.add_collection(
         LineCollection(lines, colors=style.COLOURS[1], linewidths=min(0.8, 0.15 + 0.05 * patch), clip_on=False)
     )
-    axis.grid(visible=False)
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.spines[:].set_visible(False)
+    style.bare(axis)

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import matplotlib
 import matplotlib.style
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pixelpatch.study import systems
@@ -52,6 +53,7 @@ STYLE = {
     "lines.markersize": 4,
     "pdf.fonttype": 42,  # TrueType, embedded: text in the PDF stays text
     "ps.fonttype": 42,
+    "svg.hashsalt": "pixelpatch",  # the same identifiers in every drawing
     "text.parse_math": False,  # a dollar in a system's title is a dollar
     "xtick.labelsize": 7,
     "xtick.major.width": 0.6,
@@ -95,6 +97,12 @@ def present(study: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
 def name(study: Mapping[str, Any], system: str, *, width: int = 200) -> str:
     """A system's title, broken into lines of at most `width` characters."""
     return textwrap.fill(study["experiments"][system]["title"], width)
+
+
+def model(study: Mapping[str, Any], experiment: str, patch: int) -> str:
+    """A trained model's label: its title, without what varies in its family, and its patch size, on two lines."""
+    title, size = study["experiments"][experiment]["title"].partition(":")[0], f"patch {patch}"
+    return f"{title.removesuffix(f', {size}')}\n{size}"
 
 
 def heading(study: Mapping[str, Any], system: str, sample: str, *, width: int = 34) -> str:
@@ -144,6 +152,14 @@ def panels(count: int, *, columns: int, height: float) -> tuple[Figure, list[Any
     for spare in grid[count:]:
         spare.remove()
     return figure, list(grid[:count])
+
+
+def bare(axis: Axes) -> None:
+    """Leave nothing of an axis but what is drawn: for pictures."""
+    axis.grid(visible=False)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
 
 
 def empty(message: str) -> Figure:

@@ -68,7 +68,7 @@ def make_table(name: str, study: dict[str, Any], tables: Path) -> None:
     frame = table.make(study, tables)
     caption = table.CAPTION if len(frame) else getattr(table, "EMPTY", table.CAPTION)
     caption = f"{caption} Preset {study['preset']}."
-    write_table(frame, tables / name, caption=caption, view=table.view(frame, study), note=explanation(table))
+    write_table(frame, tables / name, caption=caption, view=table.view(frame, study), note=explanation(table.__doc__))
 
 
 def write_table(frame: "pd.DataFrame", stem: Path, *, caption: str, view: "pd.DataFrame", note: str = "") -> None:

@@ -1,0 +1,87 @@
+"""The weights of a published run, made again from its record, in a format that holds tensors and nothing to execute."""
+
+import json
+from collections.abc import Mapping
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Generator, Tensor, contiguous_format, nn
+
+from pixelpatch.checkpoint import State
+from pixelpatch.checks import image_side
+from pixelpatch.errors import UserError
+from pixelpatch.models import build_model
+from pixelpatch.stopping import Stop
+from pixelpatch.training import build_optimiser, fingerprint, train
+
+PUBLISHED = Path("results/full/weights")  # of the checkout that commands run in
+AGAIN = "snakemake --cores all weights --config preset=full seeds=recorded"
+KEPT = ("experiment", "seed", "spec")  # of the record, beside the tensors
+
+
+class Trained(NamedTuple):
+    """A trained model, ready to be asked, and the experiment, seed and spec of its run."""
+
+    model: nn.Module
+    experiment: str
+    seed: int
+    spec: dict[str, Any]
+
+
+def retrain(
+    record: Mapping[str, Any], mnist: dict[str, Tensor], checkpoint: Path, *, device: str, stop: Stop
+) -> tuple[bytes, bool]:
+    """Train the run of `record` again: its tested weights as a safetensors file, and whether it came out the same.
+
+    What was stopped goes on from the file `checkpoint`, which stays until whoever writes the weights removes it. Raises
+    UserError where it does not hold the trained state, and as `train`.
+    """
+    spec, seed = record["spec"], record["seed"]
+    where = {
+        "device": device,
+        "threads": record["provenance"]["threads"],
+        "name": f"{record['experiment']} seed {seed}",
+    }
+    result = train(spec, seed, mnist, **where, checkpoint=checkpoint, stop=stop)
+    model = build_model(spec["model"], image=image_side(spec["data"])).to(device)
+    state = State(model, build_optimiser(model, spec["training"]), Generator(device))
+    with redirect_stderr(StringIO()):  # to go on from it is no interruption of anything
+        state.load(checkpoint, fingerprint(spec, seed, **where))
+    if state.epoch < spec["training"]["epochs"]:
+        raise UserError(f"{checkpoint} does not hold the end of the training; remove it, and begin again.")
+    weights = model.state_dict() if state.best is None else state.best[1]
+    same = all(result[key] == record[key] for key in ("metrics", "predictions"))
+    metadata = {key: json.dumps(record[key]) for key in KEPT}
+    # Clones: the format knows no tensors that two modules share, as one write-up's norms are, and one memory layout.
+    whole = {name: tensor.cpu().clone(memory_format=contiguous_format) for name, tensor in weights.items()}
+    return save(whole, metadata), same
+
+
+def load(path: Path) -> Trained:
+    """The model of a file that `retrain` made, for evaluation on a CPU. Raises UserError where it is none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        model = build_model(about["spec"]["model"], image=image_side(about["spec"]["data"]))
+        model.load_state_dict(weights)
+        return Trained(model.eval(), **about)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        what = f"{path} does not hold a model's weights ({str(error).splitlines()[0]})"
+        raise UserError(f"{what}; `{AGAIN}` makes those published.") from None
+
+
+def published(study: Mapping[str, Any], tables: Path) -> list[Trained]:
+    """The models whose weights lie beside the folder `tables`, or else the published ones.
+
+    In the study's order. Raises UserError as `load`.
+    """
+    for folder in (tables.parent / "weights", PUBLISHED):
+        files = [folder / f"{name}.safetensors" for name in study["experiments"]]
+        if found := [load(file) for file in files if file.exists()]:
+            return found
+    return []
