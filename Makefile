@@ -19,7 +19,7 @@ test: setup .venv/browser/ready
 	snakefmt --check .
 	snakemake --lint
 	python -m pytest tests/test_published.py  # by itself, for it looks at the clock
-	python -m pytest --numprocesses 2 --dist loadfile --ignore tests/test_published.py $(ARGS)
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/test_published.py $(ARGS)
 
 # What may go wrong around a study, at full counts: damaged files, full disks, hostile input, a cluster that fails.
 torture: setup
