@@ -32,9 +32,9 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
     )  # fmt: skip
     environment.filters |= {
         name: getattr(formatting, name)
-        for name in ("fixed", "number", "p_value", "documented", "replicated", "verdict", "side")
+        for name in ("counted", "fixed", "number", "p_value", "documented", "replicated", "verdict", "side")
     }
-    environment.filters |= {"cell": _cell, "counted": _counted, "tally": _tally, "trend": _trend}
+    environment.filters |= {"cell": _cell, "tally": _tally, "trend": _trend}
     environment.globals |= {"interval": formatting.interval, "mean_sd": formatting.mean_sd}
     frames = {name: read_table(tables, name) for name in USED}
     rows = {name: frame.to_dict("records") for name, frame in frames.items()}
@@ -110,7 +110,7 @@ def _gaps(provenance: pd.DataFrame) -> list[str]:
 def _diverged(provenance: pd.DataFrame) -> list[str]:
     """How many runs of which experiment diverged."""
     return [
-        f"{experiment} ({own['diverged'].notna().sum()} of {_counted(len(own), 'run')})"
+        f"{experiment} ({own['diverged'].notna().sum()} of {formatting.counted(len(own), 'run')})"
         for experiment, own in provenance.groupby("experiment", sort=False)
         if own["diverged"].notna().any()
     ]
@@ -120,8 +120,8 @@ def _origins(provenance: pd.DataFrame) -> list[str]:
     """How many runs each kind of machine, with its versions, and each version of the training code made."""
     keys = ["device", "python", "torch", "source"]
     return [
-        f"{_counted(len(own), 'run')} on {device}, Python {python}, PyTorch {torch}, by training code {source}, at "
-        f"{', '.join(own['commit'].str[:7].unique())}"
+        f"{formatting.counted(len(own), 'run')} on {device}, Python {python}, PyTorch {torch}, "
+        f"by training code {source}, at {', '.join(own['commit'].str[:7].unique())}"
         for (device, python, torch, source), own in provenance.fillna("unknown").groupby(keys, sort=False)
     ]
 
@@ -138,8 +138,3 @@ def _trend(row: Mapping[str, Any], alpha: float) -> str:
     if row["p_holm"] >= alpha:
         return "shows no trend"
     return f"tends to {'rise' if row['difference'] > 0 else 'fall'}"
-
-
-def _counted(count: int, thing: str, things: str = "") -> str:
-    """'1 run', '2 runs'."""
-    return f"{count:,} {thing if count == 1 else things or thing + 's'}"

@@ -66,6 +66,11 @@ def fixed(value: float, decimals: int) -> str:
     return "" if math.isnan(value) else sign + shown
 
 
+def counted(count: int, thing: str) -> str:
+    """'1 run', '2 runs'."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def patch_size(size: float) -> str:
     """The side of a patch, in pixels, and what has none."""
     return "CNN" if math.isnan(size) else f"{size:g}"

@@ -50,7 +50,7 @@ def report(study: Mapping[str, Any], results: Path, published: Path | None = Non
         loader=PackageLoader("pixelpatch"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         autoescape=True,
     )  # fmt: skip
-    environment.filters |= {name: getattr(formatting, name) for name in ("fixed", "number")}
+    environment.filters |= {name: getattr(formatting, name) for name in ("counted", "fixed", "number")}
     environment.globals |= {"mean_sd": formatting.mean_sd, "raw": _raw}
     tables = results / "tables"
     experiments = list(_experiments(study, tables))

@@ -215,7 +215,7 @@ class _Drawing:
         images = [f"{count:,}" for count in sorted(set(sweep["train_images"]))]
         colour = alt.Color("images:N").title("training images")
         colour = colour.scale(domain=images, range=list(style.COLOURS[: len(images)]))
-        y = alt.Y("value:Q").title("test accuracy (%)").scale(zero=False)
+        y = alt.Y("value:Q").title("test accuracy (%)").scale(zero=False, padding=6)
         places = {
             "patch": (
                 "patch size",
