@@ -122,6 +122,7 @@ def records(folder: Path) -> dict[str, bytes]:
         ("fetch --folder x --sources [5]", "data.sources: 5 is no source"),
         ("study --config {{ --schema {schema} --output x", "--config is not JSON: "),
         ("study --config {{}} --schema missing.yaml --output x", "missing.yaml cannot be read: No such file"),
+        ("study --config {{}} --schema {root}/Makefile --output x", "is no YAML: "),
         ("train --data x", "train needs a study.json, or --experiment, --spec, --seed, --record for a single run."),
         ("train --data x --experiment a --seed 0", "train needs a study.json, or --spec, --record for a single run."),
         ("train --data x --experiment a --spec {{ --seed 0 --record r", "--spec is not JSON: "),
@@ -146,7 +147,7 @@ def records(folder: Path) -> dict[str, bytes]:
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(run: Run, study: Path, arguments: str, said: str) -> None:
-    filled = [argument.format(study=study, schema=SCHEMA) for argument in arguments.split()]
+    filled = [argument.format(study=study, schema=SCHEMA, root=ROOT) for argument in arguments.split()]
     status, error = run(*filled)
     assert status == 1
     assert error.startswith("error: ")

@@ -56,10 +56,10 @@ def fetch(options: argparse.Namespace) -> None:
 
 def study(options: argparse.Namespace) -> None:
     """Check a configuration and write the study that it describes."""
-    import yaml
+    from pixelpatch.yaml_files import read_yaml
 
-    schema = yaml.safe_load(read_text(options.schema))
-    write_atomically(options.output, readable_json(resolve(parsed_json(options.config, "--config"), schema)))
+    config, schema = parsed_json(options.config, "--config"), read_yaml(options.schema)
+    write_atomically(options.output, readable_json(resolve(config, schema)))
 
 
 def train(options: argparse.Namespace) -> None:
