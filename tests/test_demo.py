@@ -221,5 +221,20 @@ def test_a_drawn_digit_takes_its_cell(page: "playwright.Page") -> None:
 
 
 @published
+def test_what_was_drawn_goes_when_it_is_emptied_or_shuffled(page: "playwright.Page") -> None:
+    page.reload()
+    page.get_by_text("It reads").wait_for()
+    canvas = page.locator("canvas:visible").first
+    draw(page, canvas, ONE)
+    page.get_by_role("button", name="Empty").click()
+    page.get_by_text("It reads").wait_for(state="hidden")
+    page.get_by_role("button", name="Read", exact=True).click()
+    page.get_by_text("The cell at the top left is empty").wait_for()
+    draw(page, canvas, ONE)
+    page.get_by_role("button", name="Shuffle").click()
+    page.get_by_text(re.compile("It reads.*: (correct|wrong)")).wait_for()
+
+
+@published
 def test_it_asks_nobody_else_for_anything(page: "playwright.Page") -> None:
     assert page.foreign == []

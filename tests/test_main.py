@@ -142,6 +142,10 @@ def records(folder: Path) -> dict[str, bytes]:
             "figure confusoin --study {study} --tables x --data x --output x.png",
             "confusoin is no figure; did you mean conf",
         ),
+        (
+            "figure confusion --study {study} --tables x --data x --output /",
+            "--output is /; it must end in .pdf or .svg",
+        ),
         ("show missing", "missing/tables/claims.csv"),
         ("readme missing.md verdicts=claims.md", "missing.md cannot be read: No such file"),
     ],
@@ -202,7 +206,8 @@ def test_a_wrong_command_line_is_shown_the_right_one(
 
 
 def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    verbs = ["fetch", "study", "train", "collect", "tables", "figure", "findings", "show", "verify", "readme"]
+    verbs = ["fetch", "study", "train", "weights", "track", "collect", "tables", "figure", "findings", "report", "show"]
+    verbs += ["demo", "verify", "readme"]
     with pytest.raises(SystemExit):
         command.main(["--help"])
     listed = capsys.readouterr().out

@@ -186,3 +186,12 @@ def test_a_missing_file_is_named(results: Path, page: Page, capsys: pytest.Captu
     assert main(["report", "--study", str(tmp_path / "study.json"), "--output", str(output)]) == 1
     assert str(tmp_path) in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_a_page_whose_links_would_lead_nowhere_is_refused(
+    results: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    output = tmp_path / "report.html"
+    assert main(["report", "--study", str(results / "study.json"), "--output", str(output)]) == 1
+    assert f"--output is {output}; the page leads to what lies beside the study" in capsys.readouterr().err
+    assert not output.exists()

@@ -97,6 +97,25 @@ def test_rows_and_charts_of_a_system_go_and_come_back(page: "playwright.Page") -
     page.wait_for_function(COUNT + " === before", arg=[POINTS, before])
 
 
+def test_what_was_hidden_is_hidden_after_coming_back_and_whole_when_it_is_shown_again(page: "playwright.Page") -> None:
+    load(page)
+    box = page.get_by_role("checkbox", name="Blog CNN")
+    box.uncheck()
+    page.locator("#records-vit16_tiny summary").click()
+    with page.expect_navigation():
+        page.locator("#records-vit16_tiny a").first.click()
+    page.go_back()
+    page.wait_for_selector("html[data-ready]", state="attached")
+    curve = page.locator("#chart-curve-blog_cnn-train-loss")
+    assert not box.is_checked()
+    assert not curve.is_visible()
+    size = page.viewport_size
+    page.set_viewport_size(size | {"width": size["width"] - 40})
+    box.check()
+    page.wait_for_function("chart => chart.querySelector('svg').clientWidth > 250", arg=curve.element_handle())
+    page.set_viewport_size(size)
+
+
 def test_a_number_leads_to_its_records_which_open(page: "playwright.Page") -> None:
     records = page.locator("#records-vit16_tiny")
     assert records.get_attribute("open") is None
@@ -124,8 +143,14 @@ def test_an_automated_check_of_accessibility_finds_nothing(page: "playwright.Pag
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_on_paper_the_charts_are_there_and_the_filter_is_not(page: "playwright.Page") -> None:
+def test_on_paper_the_charts_are_there_and_the_filter_only_where_it_filters(page: "playwright.Page") -> None:
     page.emulate_media(media="print")
     assert page.locator("#chart-accuracy svg").is_visible()
     assert not page.locator(".filter").is_visible()
     page.emulate_media(media="screen")
+    box = page.get_by_role("checkbox", name="Blog CNN")
+    box.uncheck()
+    page.emulate_media(media="print")
+    assert page.locator(".filter").is_visible()  # else nothing said that something is left out
+    page.emulate_media(media="screen")
+    box.check()

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from pixelpatch import tables
 from pixelpatch.errors import UserError
-from pixelpatch.formatting import interval, latex, mean_sd, number, p_value, verdict
+from pixelpatch.formatting import interval, latex, markdown, mean_sd, number, p_value, verdict
 from pixelpatch.tables import NAMES, accuracy, comparisons, read_table, write_table
 from pixelpatch.tables.accuracy import summary
 from pixelpatch.tables.claims import terminal_claims
@@ -254,6 +255,17 @@ def test_latex_leaves_no_character_that_is_a_command(text: str) -> None:
     left = re.sub(commands, "", escaped)
     assert not set(left) & set("\\&%$#_{}~^<>|[]±×−→≤≥∞…–")
     assert (left == text) == (escaped == text)
+
+
+@settings(max_examples=500)
+@given(st.text(st.sampled_from("ab1 _*`[]()<>!#-+.&;~|\\/=:\n"), min_size=1, max_size=14))
+def test_text_in_markdown_is_that_text_to_a_reader_of_it(text: str) -> None:
+    tokens = MarkdownIt("commonmark").enable("table").parse(markdown(text))
+    said = " ".join(text.splitlines()).strip()
+    assert [token.type for token in tokens] == (["paragraph_open", "inline", "paragraph_close"] if said else [])
+    parts = tokens[1].children if said else []
+    assert {part.type for part in parts} <= {"text"}
+    assert "".join(part.content for part in parts) == said
 
 
 def test_the_latex_table_has_a_caption_a_label_rules_and_whole_rows(tmp_path: Path) -> None:

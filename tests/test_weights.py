@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from test_training import small
 from torch import Tensor
@@ -92,13 +93,23 @@ def test_published_weights_come_in_the_study_s_order(
     for preset in ("full", "laptop"):  # a laptop's figures show the published models
         found = published(study, tmp_path / f"results/{preset}/tables")
         assert [one.experiment for one in found] == ["blog_cnn", "vit16_tiny"]
+    (full / "vit16_tiny.safetensors").rename(full / "pit.safetensors")
+    with pytest.raises(UserError, match=r"pit\.safetensors holds the weights of vit16_tiny"):
+        published(study, tmp_path / "results/full/tables")
 
 
 def test_a_file_that_is_no_weights_is_one_sentence(digits: dict[str, Tensor], tmp_path: Path) -> None:
+    good = trained("vit16_tiny", tmp_path, digits)[1]
     torn, strange = tmp_path / "torn.safetensors", tmp_path / "strange.safetensors"
-    torn.write_bytes(trained("vit16_tiny", tmp_path, digits)[1].read_bytes()[:-10])
+    torn.write_bytes(good.read_bytes()[:-10])
     save_file({"a": torch.zeros(1)}, strange)
-    for path in (torn, strange, tmp_path / "no"):
+    with safe_open(good, framework="pt") as file:
+        about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    infinite, nameless, specless = (tmp_path / f"{name}.safetensors" for name in ("infinite", "nameless", "specless"))
+    save_file({name: tensor / 0 for name, tensor in tensors.items()}, infinite, about)
+    save_file(tensors, nameless, about | {"experiment": "null"})
+    save_file(tensors, specless, about | {"spec": '{"model": [], "data": []}'})
+    for path in (torn, strange, infinite, nameless, specless, tmp_path / "no"):
         with pytest.raises(UserError, match=r"does not hold a model's weights .*snakemake") as error:
             load(path)
         assert str(path) in str(error.value)
@@ -114,3 +125,6 @@ def test_the_command_writes_them(mnist: Path, tmp_path: Path, capsys: pytest.Cap
     assert main(["weights", *place, "--output", str(output)]) == 0
     assert load(output).experiment == "vit16_tiny"
     assert "note" not in capsys.readouterr().err
+    assert main(["weights", *place, "--output", str(tmp_path / "seed0.json")]) == 1  # the record itself
+    assert "seed0.json; it must end in .safetensors" in capsys.readouterr().err
+    assert read_record(tmp_path / "seed0.json")["experiment"] == "vit16_tiny"

@@ -86,7 +86,7 @@ def train(options: argparse.Namespace) -> None:
         except UserError as error:  # a damaged record; the other runs can still be had
             failures.append(str(error))
     for run in {run.experiment: run for run in runs}.values():  # of a study, all of an experiment have one spec
-        _check_spec(run)
+        _check_spec(run.experiment, run.spec)
     mnist = load_mnist(options.data) if runs else {}
     try:
         for wait in (True,) if single else (False, True):  # of a study, what other processes work on comes last
@@ -112,7 +112,9 @@ def weights(options: argparse.Namespace) -> None:
     from pixelpatch.record import read_record
     from pixelpatch.weights import retrain
 
+    _check_ending("--output", options.output, ".safetensors")
     record = read_record(options.record)
+    _check_spec(record["experiment"], record["spec"])
     where = {"device": usable_device(options.device), "stop": Stop().listen()}
     checkpoint = options.output.with_suffix(".checkpoint")
     trained, same = retrain(record, load_mnist(options.data), checkpoint, **where)
@@ -147,6 +149,7 @@ def figure(options: argparse.Namespace) -> None:
 
     if options.name not in FIGURES:
         raise UserError(f"{options.name} is no figure{instead(options.name, FIGURES)}")
+    _check_ending("--output", options.output, ".pdf", ".svg", ".png")
     drawn = FIGURES[options.name](read_study(options.study), options.tables, options.data)
     save(drawn, options.output.with_suffix(""))
 
@@ -163,6 +166,8 @@ def report(options: argparse.Namespace) -> None:
     from pixelpatch.report import report as page
 
     study = read_study(options.study)
+    if options.output.parent.resolve() != options.study.parent.resolve():
+        raise UserError(f"--output is {options.output}; the page leads to what lies beside the study: write it there.")
     write_atomically(options.output, page(study, options.study.parent, published=options.published))
 
 
@@ -375,12 +380,17 @@ def _runs(options: argparse.Namespace) -> list["Run"]:
     ]
 
 
-def _check_spec(run: "Run") -> None:
+def _check_ending(option: str, path: Path, *endings: str) -> None:
+    """Raises UserError where a file to be written has another ending, so that it takes the place of no other file."""
+    if path.suffix not in endings:
+        raise UserError(f"{option} is {path}; it must end in {' or '.join(endings)}.")
+
+
+def _check_spec(experiment: str, spec: Any) -> None:
     """Raises UserError where a run's spec is none, so that nothing trains for hours before that shows."""
     from pixelpatch.models import build_model
     from pixelpatch.training import build_optimiser
 
-    spec = run.spec
     problems = list(key_problems(spec))
     if not problems:
         try:
@@ -391,7 +401,7 @@ def _check_spec(run: "Run") -> None:
         except (TypeError, ValueError, RuntimeError) as error:
             problems = [str(error)]
     if problems:
-        raise UserError(f"The spec of {run.experiment} cannot be trained: {' '.join(problems)}")
+        raise UserError(f"The spec of {experiment} cannot be trained: {' '.join(problems)}")
 
 
 def _print(text: str) -> None:

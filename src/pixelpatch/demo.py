@@ -25,6 +25,7 @@ TAKE_THE_BRUSH = """() => setInterval(() => {
   }
 }, 200)"""  # a pad starts without a tool in hand, and for a while does not hear that it is given one
 ORANGE = np.array([230, 120, 0])
+BLANK = {"background": None, "layers": [], "composite": None}  # a pad takes no second None for a change
 Cell = tuple[np.ndarray, int | None]  # uint8 [28, 28], and its label, where it is known
 
 
@@ -98,8 +99,9 @@ def build(demo: Demo) -> gr.Blocks:
         if demo.reader:
             with gr.Tab("Read a grid"):
                 _grid_tab(demo, page)
-        with gr.Tab("One digit, every architecture"):
-            _digit_tab(demo)
+        if demo.classifiers:
+            with gr.Tab("One digit, every architecture"):
+                _digit_tab(demo)
     return page
 
 
@@ -139,13 +141,13 @@ def _grid_tab(demo: Demo, page: gr.Blocks) -> None:
 
     shown = [grid, steps, said]
     for begin in (shuffle.click, page.load):
-        begin(lambda: (demo.shuffled(), *[None] * 4), outputs=[cells, *pads]).then(show, [cells, *pads], shown)
-    clear.click(lambda: ([None] * 4, *[None] * 4, None, [], ""), outputs=[cells, *pads, *shown])
+        begin(lambda: (demo.shuffled(), *[BLANK] * 4), outputs=[cells, *pads]).then(show, [cells, *pads], shown)
+    clear.click(lambda: ([None] * 4, *[BLANK] * 4, None, [], ""), outputs=[cells, *pads, *shown])
     go.click(show, [cells, *pads], shown)
 
 
 def _digit_tab(demo: Demo) -> None:
-    gr.Markdown("Draw a digit. It is scaled and centred as MNIST's are, and every model reads it.")
+    gr.Markdown("Draw a digit on the white sheet. It is scaled and centred as MNIST's are, and every model reads it.")
     with gr.Row():
         pad = _pad("A digit", width=2 * CANVAS)
         seen = gr.Image(label="What the models get, 28×28", interactive=False, buttons=[], height=CANVAS)

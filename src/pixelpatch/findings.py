@@ -34,7 +34,7 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
         name: getattr(formatting, name)
         for name in ("counted", "fixed", "number", "p_value", "documented", "replicated", "verdict", "side")
     }
-    environment.filters |= {"cell": _cell, "tally": _tally, "trend": _trend}
+    environment.filters |= {"plain": _plain, "tally": _tally, "trend": _trend}
     environment.globals |= {"interval": formatting.interval, "mean_sd": formatting.mean_sd}
     frames = {name: read_table(tables, name) for name in USED}
     rows = {name: frame.to_dict("records") for name, frame in frames.items()}
@@ -52,7 +52,7 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
         for row in results
         if row["verdict"] != "not tested" and row["kind"] != "self-check" and row["n_seeds"] >= least
     ]
-    titles = {name: block["title"] for name, block in study["experiments"].items()}
+    titles = {name: formatting.markdown(block["title"]) for name, block in study["experiments"].items()}
     coarse_first = sorted(rows["patch_sweep"], key=lambda row: (math.isnan(row["patch"]), -row["patch"]))
     context = {
         "study": study,
@@ -126,9 +126,9 @@ def _origins(provenance: pd.DataFrame) -> list[str]:
     ]
 
 
-def _cell(value: Any) -> str:
-    """Text in a cell of a Markdown table."""
-    return formatting.text(value).replace("|", r"\|").replace("\n", " ")
+def _plain(value: Any) -> str:
+    """Text as it is, whatever stands in it."""
+    return formatting.markdown(formatting.text(value))
 
 
 def _trend(row: Mapping[str, Any], alpha: float) -> str:

@@ -9,6 +9,12 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+# Emphasis, code, links, cells, tags and entities; and at the start, headings, quotations, code, lists and rules.
+_MARKUP = re.compile(
+    r"[\\`*|]|(?<![^\W_])_|_(?![^\W_])|(?<=])[(:]|<(?=[A-Za-z/!?])|&(?=#?\w+;)"
+    r"|^#(?=#{0,5}(?:\s|$))|^[>~]|^[+-](?=[\s-]|$)|^\d+[.)](?=\s|$)"
+)
+_ENTITIES = {"<": "&lt;", "&": "&amp;"}
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -154,6 +160,12 @@ def cut(cell: str, width: int) -> str:
     return cell if len(cell) <= width else f"{cell[: width - 1]}…"
 
 
+def markdown(value: str) -> str:
+    """`value` on one line, with everything that Markdown would read as markup, or HTML as its own, written out."""
+    line = " ".join(value.splitlines()).strip()
+    return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"{found[0][:-1]}\\{found[0][-1]}"), line)
+
+
 def latex(value: str) -> str:
     """`value` with everything that LaTeX would read as a command, or that its fonts lack, written out."""
     return value.translate(_LATEX)
@@ -166,11 +178,7 @@ def explanation(docstring: str | None) -> str:
 
 def markdown_table(view: pd.DataFrame, caption: str, note: str = "") -> str:
     """`view`, strings only, as a Markdown table below its caption and above its note."""
-
-    def escape(cell: str) -> str:
-        return re.sub(r"<(?=[A-Za-z/!])", "&lt;", cell.replace("|", r"\|").replace("\n", " "))
-
-    shown = view.map(escape).rename(columns=escape)
+    shown = view.map(markdown).rename(columns=markdown)
     align = ["left" if _is_text(view[column]) else "right" for column in view]
     table = tabulate(
         shown, headers="keys", showindex=False, tablefmt="pipe", disable_numparse=True, colalign=align or None

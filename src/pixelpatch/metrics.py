@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-VALIDATION = "validation/accuracy"
+VALIDATION, ACCURACY = "validation/accuracy", "test/accuracy"
+TRAIN_SECONDS = "timing/train_seconds"
 EXACT = ("model/", "data/")  # facts, not samples
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
@@ -12,7 +13,7 @@ from safetensors.torch import save
 from torch import Generator, Tensor, contiguous_format, nn
 
 from pixelpatch.checkpoint import State
-from pixelpatch.checks import image_side
+from pixelpatch.checks import image_side, key_problems
 from pixelpatch.errors import UserError
 from pixelpatch.models import build_model
 from pixelpatch.stopping import Stop
@@ -20,7 +21,7 @@ from pixelpatch.training import build_optimiser, fingerprint, train
 
 PUBLISHED = Path("results/full/weights")  # of the checkout that commands run in
 AGAIN = "snakemake --cores all weights --config preset=full seeds=recorded"
-KEPT = ("experiment", "seed", "spec")  # of the record, beside the tensors
+KEPT = {"experiment": str, "seed": int, "spec": dict}  # of the record, beside the tensors
 
 
 class Trained(NamedTuple):
@@ -67,21 +68,29 @@ def load(path: Path) -> Trained:
         with safe_open(path, framework="pt") as file:
             about = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if {key: type(value) for key, value in about.items()} != KEPT or [*key_problems(about["spec"])]:
+            raise ValueError("it does not name its experiment, seed and spec")
+        if not all(tensor.isfinite().all() for tensor in weights.values()):
+            raise ValueError("not all of its numbers are finite")
         model = build_model(about["spec"]["model"], image=image_side(about["spec"]["data"]))
         model.load_state_dict(weights)
         return Trained(model.eval(), **about)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        what = f"{path} does not hold a model's weights ({str(error).splitlines()[0]})"
+        what = f"{path} does not hold a model's weights ({shorten(str(error), 200, placeholder='…')})"
         raise UserError(f"{what}; `{AGAIN}` makes those published.") from None
 
 
 def published(study: Mapping[str, Any], tables: Path) -> list[Trained]:
     """The models whose weights lie beside the folder `tables`, or else the published ones.
 
-    In the study's order. Raises UserError as `load`.
+    In the study's order. Raises UserError as `load`, and where a file is named after another experiment than its own.
     """
     for folder in (tables.parent / "weights", PUBLISHED):
         files = [folder / f"{name}.safetensors" for name in study["experiments"]]
-        if found := [load(file) for file in files if file.exists()]:
-            return found
+        found = {file: load(file) for file in files if file.exists()}
+        for file, trained in found.items():
+            if trained.experiment != file.stem:
+                raise UserError(f"{file} holds the weights of {trained.experiment}; name it after that, or remove it.")
+        if found:
+            return [*found.values()]
     return []

@@ -31,12 +31,11 @@ from pixelpatch.analysis.statistics import holm, mean_and_spread, welch
 from pixelpatch.checks import split_sizes
 from pixelpatch.files import canonical_json
 from pixelpatch.formatting import patch_size
-from pixelpatch.metrics import VALIDATION
+from pixelpatch.metrics import ACCURACY, TRAIN_SECONDS, VALIDATION
 from pixelpatch.questions import without_patch
 from pixelpatch.study import members
 from pixelpatch.variants import described
 
-ACCURACY, SECONDS = "test/accuracy", "timing/train_seconds"
 RECIPE = ["experiment", "settings", "n_seeds", "validation_mean", "validation_std", "chosen", "frozen"]
 SWEEP = [
     *("experiment", "train_images", "epochs", "model", "patch", "tokens", "parameters", "n_seeds"),
@@ -159,7 +158,7 @@ def sweep(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
                     "validation_mean": entry.mean(VALIDATION),
                     "best": entry is group.best,
                     "tera_flops": group.images * epochs * flops / 1e12,
-                    "seconds": float(entry.runs[SECONDS].median()),
+                    "seconds": float(entry.runs[TRAIN_SECONDS].median()),
                 }
             )
     return pd.DataFrame(rows, columns=SWEEP)

@@ -1,7 +1,7 @@
 """Pixels or patches: test accuracy of one backbone at every patch size, and of a CNN with as many parameters, for each
 size of the training set and one budget of images seen; against patch size, against the floating-point operations of
-training, and against its measured seconds. Small points are single seeds (n in the legend), lines join their
-means; a ring marks the patch size that validation accuracy chooses, and squares are the CNN.
+training, and against its measured seconds. Small points are single seeds (n in the legend), lines join their means, at
+the median of their seconds; a ring marks the patch size that validation accuracy chooses, and squares are the CNN.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter
 
 from pixelpatch.figures import style
 from pixelpatch.formatting import patch_size
+from pixelpatch.metrics import ACCURACY, TRAIN_SECONDS
 from pixelpatch.tables import read_table
 
 
@@ -48,13 +49,13 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
 
 
 def _line(axis: Axes, x: str, rows: pd.DataFrame, runs: pd.DataFrame, colour: str, label: str) -> None:
-    accuracy = runs[runs["metric"] == "test/accuracy"]
     patched = rows.dropna(subset="patch")
     axis.plot(patched[x], patched["test_mean"], "-", color=colour, label=label)
     for row in rows.to_dict("records"):
         marker = "s" if np.isnan(row["patch"]) else "o"
-        seeds = accuracy.loc[accuracy["experiment"] == row["experiment"], "value"]
-        axis.plot([row[x]] * len(seeds), seeds, marker, color=colour, ms=2.2, mew=0, alpha=0.6)
+        own = runs[runs["experiment"] == row["experiment"]].pivot(index="seed", columns="metric", values="value")
+        at = own[TRAIN_SECONDS] if x == "seconds" else [row[x]] * len(own)
+        axis.plot(at, own[ACCURACY], marker, color=colour, ms=2.2, mew=0, alpha=0.6)
         axis.plot([row[x]], [row["test_mean"]], marker, color=colour, ms=4)
         if row["best"]:
             axis.plot([row[x]], [row["test_mean"]], "o", ms=8, mfc="none", color=colour)

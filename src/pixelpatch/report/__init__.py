@@ -78,7 +78,7 @@ class _Reader:
     """Markdown into HTML whose links stay on the page, and whose rows name their systems and lead to their records."""
 
     def __init__(self, study: Mapping[str, Any], recorded: set[str]) -> None:
-        self.markdown = MarkdownIt("commonmark", {"html": False}).enable("table")  # a title is text, whatever it holds
+        self.markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
         self.systems, self.recorded = list(systems(study)), recorded
         names = {name: name for name in study["experiments"]}
         names |= {study["experiments"][name]["title"]: name for name in self.systems}

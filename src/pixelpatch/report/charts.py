@@ -16,6 +16,7 @@ import vl_convert
 from pixelpatch.figures import style
 from pixelpatch.figures.learning_curves import LOG_FROM, METRICS
 from pixelpatch.formatting import patch_size
+from pixelpatch.metrics import ACCURACY, TRAIN_SECONDS
 from pixelpatch.study import systems
 from pixelpatch.tables import read_table
 from pixelpatch.tables.accuracy import ACCURACY_METRICS
@@ -211,7 +212,9 @@ class _Drawing:
         sweep = sweep[columns]
         order = [patch_size(size) for size in sweep["patch"].drop_duplicates().sort_values(ascending=False)]  # NaN last
         sweep = sweep.assign(name=sweep["patch"].map(patch_size), images=sweep["train_images"].map("{:,}".format))
-        seeds = self.runs[self.runs["metric"] == "test/accuracy"].merge(sweep, on="experiment")
+        seconds = self.runs[self.runs["metric"] == TRAIN_SECONDS].set_index(["experiment", "seed"])["value"]
+        seeds = self.runs[self.runs["metric"] == ACCURACY].merge(sweep.drop(columns="seconds"), on="experiment")
+        seeds = seeds.join(seconds.rename("seconds"), on=["experiment", "seed"])
         images = [f"{count:,}" for count in sorted(set(sweep["train_images"]))]
         colour = alt.Color("images:N").title("training images")
         colour = colour.scale(domain=images, range=list(style.COLOURS[: len(images)]))
@@ -225,10 +228,9 @@ class _Drawing:
                 "operations",
                 alt.X("tera_flops:Q").title("operations of training (10¹²)").scale(type="log"),
             ),
-            "seconds": ("seconds", alt.X("seconds_y:Q").title("seconds of training").scale(type="log")),
+            "seconds": ("seconds", alt.X("seconds:Q").title("seconds of training").scale(type="log")),
         }
-        seeds = seeds.rename(columns={"seconds": "seconds_y"})
-        means = sweep.rename(columns={"test_mean": "value", "seconds": "seconds_y"})
+        means = sweep.rename(columns={"test_mean": "value"})
         for key, (words, x) in places.items():
             shape = alt.Shape("model:N").legend(None).scale(domain=["vit", "cnn"], range=["circle", "square"])
             points = alt.Chart(seeds).mark_point(size=22, filled=True, opacity=0.6)
@@ -242,7 +244,7 @@ class _Drawing:
                 "pixels-or-patches",
                 f"Accuracy against {words}",
                 f"Test accuracy against {words} for each size of the training set: a point per seed, a line through "
-                "the transformers' means; squares are the CNN.",
+                f"the transformers' means{' at their median' if key == 'seconds' else ''}; squares are the CNN.",
                 [],
                 line,
                 points,

@@ -13,11 +13,12 @@ function filter() {
   for (const view of views.filter((view) => "shown" in view.getState().signals)) {
     view.signal("shown", [...shown]).runAsync();
   }
+  window.dispatchEvent(new Event("resize")); // what was hidden had no width to draw at
 }
 
 function open() {
   // A link to a table or to records opens what it leads to, also after a reload.
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const target = document.getElementById(location.hash.slice(1));
   const details = target?.closest("details");
   if (details) {
     details.open = true;
@@ -27,11 +28,12 @@ function open() {
 
 for (const box of boxes) box.addEventListener("change", filter);
 window.addEventListener("hashchange", open);
+window.addEventListener("pageshow", filter); // ticks come back with the page, after this has run
 for (const node of document.querySelectorAll(".vega")) {
   const spec = JSON.parse(document.getElementById(node.dataset.spec).textContent);
   const { view } = await vegaEmbed(node, spec, { renderer: "svg", actions: false });
   views.push(view);
 }
-filter(); // a browser may remember ticks from before a reload
+filter();
 open();
 document.documentElement.dataset.ready = "";
