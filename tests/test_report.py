@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -186,6 +187,28 @@ def test_a_missing_file_is_named(results: Path, page: Page, capsys: pytest.Captu
     assert main(["report", "--study", str(tmp_path / "study.json"), "--output", str(output)]) == 1
     assert str(tmp_path) in capsys.readouterr().err
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        (
+            "tables/comparisons.csv",
+            "metric,system_a\n",
+            "comparisons.csv is not a table (it has no column difference, ",
+        ),
+        ("tables/patch_sweep.csv", "experiment\n", "patch_sweep.csv is not a table (it has no column best, "),
+        ("FINDINGS.md", "", "FINDINGS.md has no heading; delete it and run again."),
+    ],
+)
+def test_a_file_of_another_version_is_named(
+    results: Path, page: Page, capsys: pytest.CaptureFixture[str], tmp_path: Path, file: str, content: str, said: str
+) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    (tmp_path / "results" / file).write_text(content)
+    command = ["report", "--study", str(tmp_path / "results/study.json")]
+    assert main([*command, "--output", str(tmp_path / "results/report.html")]) == 1
+    assert said in capsys.readouterr().err
 
 
 def test_a_page_whose_links_would_lead_nowhere_is_refused(

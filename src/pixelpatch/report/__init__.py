@@ -20,6 +20,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from pixelpatch import figures, formatting
+from pixelpatch.errors import UserError
 from pixelpatch.files import read_text
 from pixelpatch.report.charts import charts
 from pixelpatch.study import systems
@@ -89,9 +90,14 @@ class _Reader:
         return self._render(self.markdown.parse(text))
 
     def sections(self, text: str) -> list[tuple[str, str, Markup]]:
-        """The sections of a page, whatever their level: the anchor, the heading and the HTML below it."""
+        """The sections of a page, whatever their level: the anchor, the heading and the HTML below it.
+
+        Raises UserError where there is none.
+        """
         tokens = self.markdown.parse(text)
         starts = [place for place, token in enumerate(tokens) if token.type == "heading_open"]
+        if not starts:
+            raise UserError("FINDINGS.md has no heading; delete it and run again.")
         found = []
         for start, end in itertools.pairwise([*starts, len(tokens)]):
             heading = tokens[start + 1].content

@@ -51,6 +51,15 @@ _COLUMNS = {
     | {"n_seeds": "int64"}
     | dict.fromkeys(("replicated_mean", "replicated_std", "interval_low", "interval_high"), "float64")
     | dict.fromkeys(("p_value", "p_holm", "effect_size"), "float64"),
+    "comparisons": dict.fromkeys(("metric", "system_a", "system_b"), "str")
+    | dict.fromkeys(("n_a", "n_b"), "int64")
+    | dict.fromkeys(("difference", "interval_low", "interval_high", "p_holm"), "float64"),
+    "accuracy": dict.fromkeys(("system", "title", "test_metric"), "str")
+    | {"n_seeds": "int64", "narrowed": "bool"}
+    | dict.fromkeys(("test_mean", "test_std"), "float64"),
+    "patch_sweep": dict.fromkeys(("experiment", "model"), "str")
+    | {"train_images": "int64", "n_seeds": "int64", "best": "bool"}
+    | dict.fromkeys(("patch", "test_mean", "test_std", "test_max", "tera_flops", "seconds"), "float64"),
     "oddities": dict.fromkeys(("system", "experiment", "oddity", "instead", "metric", "finding"), "str")
     | {"n_seeds": "int64"}
     | dict.fromkeys(("effect_points", "interval_low", "interval_high", "p_value", "p_holm"), "float64"),
