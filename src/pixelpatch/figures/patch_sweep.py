@@ -40,7 +40,7 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     axes[0].set_ylabel("test accuracy (%)")
     axes[1].set_xlabel("operations of training (10¹²)")
     axes[2].set_xlabel("seconds of training")
-    _label(axes[1], rows)  # at the top, for all: so many operations whatever the training set
+    _label(axes[1], sweep)  # so many operations whatever the training set
     for axis in axes[1:]:
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
@@ -61,10 +61,10 @@ def _line(axis: Axes, x: str, rows: pd.DataFrame, runs: pd.DataFrame, colour: st
             axis.plot([row[x]], [row["test_mean"]], "o", ms=8, mfc="none", color=colour)
 
 
-def _label(axis: Axes, rows: pd.DataFrame) -> None:
-    """The patches of `rows`, above their points."""
-    for name, row in zip(_names(rows), rows.to_dict("records"), strict=True):
-        at = row["tera_flops"], row["test_max"]
+def _label(axis: Axes, sweep: pd.DataFrame) -> None:
+    """Every patch size, above its highest point."""
+    for name, rows in sweep.groupby(_names(sweep)):
+        at = rows["tera_flops"].max(), rows["test_max"].max()
         axis.annotate(name, at, (0, 5), textcoords="offset points", size=6, ha="center")
 
 
