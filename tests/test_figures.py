@@ -21,6 +21,7 @@ from world import CURVE, TITLES, World
 from pixelpatch import data, figures
 from pixelpatch.errors import UserError
 from pixelpatch.figures import FIGURES, caption, confusion, save, style
+from pixelpatch.tables import read_table
 
 OF_WEIGHTS = ["attention_maps", "position_similarity", "grid_reading"]  # drawn in test_seen.py
 LETTERED = [name for name in FIGURES if name not in ("sample_inputs", *OF_WEIGHTS)]
@@ -309,3 +310,18 @@ def test_a_systems_look_is_its_own_and_does_not_depend_on_what_ran() -> None:
     assert "D" not in {look.marker for look in looks.values()}
     first = list(looks.values())[:7]
     assert len({look.colour for look in first}) == len({look.marker for look in first}) == 7
+
+
+def test_every_seed_of_a_patch_size_stands_at_its_own_seconds(world: World) -> None:
+    figure = world.draw("patch_sweep")
+    runs = read_table(world.folder, "runs")
+    runs = runs[runs["experiment"].str.startswith("patches-")].pivot(
+        index=["experiment", "seed"], columns="metric", values="value"
+    )
+    points = [
+        (x, y)
+        for line in figure.axes[2].lines
+        if line.get_markersize() < 3
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+    ]
+    assert sorted(points) == sorted(zip(runs["timing/train_seconds"], runs["test/accuracy"], strict=True))

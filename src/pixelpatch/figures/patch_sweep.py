@@ -54,6 +54,7 @@ def _line(axis: Axes, x: str, rows: pd.DataFrame, runs: pd.DataFrame, colour: st
     for row in rows.to_dict("records"):
         marker = "s" if np.isnan(row["patch"]) else "o"
         own = runs[runs["experiment"] == row["experiment"]].pivot(index="seed", columns="metric", values="value")
+        own = own.reindex(columns=[ACCURACY, TRAIN_SECONDS])
         at = own[TRAIN_SECONDS] if x == "seconds" else [row[x]] * len(own)
         axis.plot(at, own[ACCURACY], marker, color=colour, ms=2.2, mew=0, alpha=0.6)
         axis.plot([row[x]], [row["test_mean"]], marker, color=colour, ms=4)
