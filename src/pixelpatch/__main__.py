@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixelpatch.arguments import parsed_json, positive, seed_list, table_name, usable_device, whole
+from pixelpatch.arguments import check_ending, parsed_json, positive, seed_list, table_name, usable_device, whole
 from pixelpatch.checks import image_side, instead, key_problems, spec_problems
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_text, readable_json, write_atomically
@@ -112,7 +112,7 @@ def weights(options: argparse.Namespace) -> None:
     from pixelpatch.record import read_record
     from pixelpatch.weights import retrain
 
-    _check_ending("--output", options.output, ".safetensors")
+    check_ending("--output", options.output, ".safetensors")
     record = read_record(options.record)
     _check_spec(record["experiment"], record["spec"])
     where = {"device": usable_device(options.device), "stop": Stop().listen()}
@@ -149,7 +149,7 @@ def figure(options: argparse.Namespace) -> None:
 
     if options.name not in FIGURES:
         raise UserError(f"{options.name} is no figure{instead(options.name, FIGURES)}")
-    _check_ending("--output", options.output, ".pdf", ".svg", ".png")
+    check_ending("--output", options.output, ".pdf", ".svg", ".png")
     drawn = FIGURES[options.name](read_study(options.study), options.tables, options.data)
     save(drawn, options.output.with_suffix(""))
 
@@ -378,12 +378,6 @@ def _runs(options: argparse.Namespace) -> list["Run"]:
         for run in study["runs"]
         if run["experiment"] in names and run["seed"] in chosen
     ]
-
-
-def _check_ending(option: str, path: Path, *endings: str) -> None:
-    """Raises UserError where a file to be written has another ending, so that it takes the place of no other file."""
-    if path.suffix not in endings:
-        raise UserError(f"{option} is {path}; it must end in {' or '.join(endings)}.")
 
 
 def _check_spec(experiment: str, spec: Any) -> None:

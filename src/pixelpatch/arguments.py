@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 from pixelpatch.checks import instead
@@ -47,6 +48,12 @@ def table_name(name: str) -> str:
 def seed_list(text: str) -> list[int]:
     """Seeds separated by commas, for argparse."""
     return [whole(seed, least=0) for seed in text.split(",")]
+
+
+def check_ending(option: str, path: Path, *endings: str) -> None:
+    """Raises UserError where a file to be written has another ending, so that it takes the place of no other file."""
+    if path.suffix not in endings:
+        raise UserError(f"{option} is {path}; it must end in {' or '.join(endings)}.")
 
 
 def usable_device(wanted: str | None) -> str:

@@ -7,7 +7,6 @@ import shlex
 import signal
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 
 from pixelpatch import __file__ as package
@@ -17,6 +16,7 @@ from pixelpatch.source import source_digest
 from pixelpatch.study import RECORDED, resolve, wanted_seeds
 from pixelpatch.tables import NAMES as TABLES, TIDY
 from pixelpatch.tracking import mode
+from pixelpatch.yaml_files import read_yaml
 
 # Slurm's warning before a job's time is up (train.smk) reaches every process of the job; it is for the training alone.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -24,7 +24,7 @@ if set("{}") & set(str(workflow.basedir)):
     raise WorkflowError(f"Snakemake takes the braces in {workflow.basedir} for wildcards: rename that folder.")
 SCHEMA = os.path.relpath(Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
 try:
-    STUDY = resolve(config, yaml.safe_load(Path(SCHEMA).read_text(encoding="utf-8")))
+    STUDY = resolve(config, read_yaml(Path(SCHEMA)))
     TRACKING = mode(config["tracking"])
 except UserError as error:
     raise WorkflowError(str(error)) from None

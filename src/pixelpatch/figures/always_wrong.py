@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from pixelpatch import data as mnist
 from pixelpatch.analysis.variance import bits
 from pixelpatch.figures import style
+from pixelpatch.formatting import counted
 from pixelpatch.tables import read_table
 
 SHOWN = 14
@@ -35,7 +36,7 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
         right = np.stack([bits(run["right"], run["items"]) for run in own.to_dict("records")])  # [seeds, images]
         wrong = np.flatnonzero(~right.any(axis=0))
         test = mnist.make_splits(study["experiments"][system]["spec"]["data"], files)["test"]
-        said = f"{style.seeds(len(own))}, {len(wrong):,} image{'s' * (len(wrong) != 1)}"
+        said = f"{style.seeds(len(own))}, {counted(len(wrong), 'image')}"
         part.suptitle(style.heading(study, system, said), x=0.01, ha="left", size=7)
         axes = part.subplots(1, SHOWN)
         for axis in axes:

@@ -1,7 +1,6 @@
 """Where vision transformers look: the attention of the class token in the last block, the mean over its heads, over the
 same test digits, from a token per pixel to a few patches. Darker is more, scaled by image; where a model is wrong, what
-it reads stands below. n = 1 seed each; of the
-published runs, unless these results have weights of their own.
+it reads stands below. n = 1 seed each; of the published runs, unless these results have weights of their own.
 """
 
 from collections.abc import Mapping
@@ -35,14 +34,14 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     axes = figure.subplots(len(models) + 1, 10)
     for axis, digit in zip(axes[0], digits, strict=True):
         _show(axis, digit[0] / 255.0)
-    _label(axes[0, 0], "the digit")
+    style.row_label(axes[0, 0], "the digit")
     for row, trained in zip(axes[1:], models, strict=True):
         maps, answers = class_attention(trained, digits)
         for axis, map_, answer, digit in zip(row, maps, answers.tolist(), range(10), strict=True):
             _show(axis, map_)
             if answer != digit:
                 axis.set_xlabel(f"reads {answer}", size=6, labelpad=1)
-        _label(row[0], style.model(study, trained.experiment, trained.spec["model"]["patch"]))
+        style.row_label(row[0], style.model(study, trained.experiment, trained.spec["model"]["patch"]))
     return figure
 
 
@@ -65,7 +64,3 @@ def _attends(trained: Trained) -> bool:
 def _show(axis: Axes, image: Tensor) -> None:
     axis.imshow(image.numpy(), cmap="Greys", vmin=0, interpolation="none")
     style.bare(axis)
-
-
-def _label(axis: Axes, words: str) -> None:
-    axis.set_ylabel(words, rotation=0, ha="right", va="center", size=6.5)

@@ -1,7 +1,6 @@
 """How the decoder reads a 2×2 grid of test digits: its cross-attention to the patches while it writes each digit, the
 mean over blocks and heads, in orange over the grid. Above each stand the digit that it writes and how probable it
-finds that. n = 1 seed, two grids; of the
-published runs, unless these results have weights of their own.
+finds that. n = 1 seed, two grids; of the published runs, unless these results have weights of their own.
 """
 
 from collections.abc import Mapping

@@ -46,7 +46,7 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
             _map(axis, similarity[at[0] * side + at[1]].reshape(side, side), at)
         patch = trained.spec["model"]["patch"]
         label = style.model(study, trained.experiment, patch)
-        row[0].set_ylabel(label, rotation=0, ha="right", va="center", size=6.5)
+        style.row_label(row[0], label)
         colour, marker = style.COLOURS[place % len(style.COLOURS)], style.MARKERS[place % len(style.MARKERS)]
         apart, mean = by_distance(similarity, side)
         curve.plot(patch * apart, mean, f"{marker}-", color=colour, label=label, ms=3)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pixelpatch import data as mnist
 from pixelpatch.figures import style
+from pixelpatch.formatting import counted
 
 PATCHES = (28, 14, 7, 4, 2, 1)
 DIGIT = 0  # the training image that is cut, resized and augmented
@@ -35,7 +36,7 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     for axis, patch in zip(cut.subplots(1, len(PATCHES)), PATCHES, strict=True):
         _show(axis, digit, patch)
         tokens = (mnist.SIDE // patch) ** 2
-        axis.set_title(f"patch {patch}\n{tokens:,} token{'s' * (tokens > 1)}")
+        axis.set_title(f"patch {patch}\n{counted(tokens, 'token')}")
     _models_inputs(inputs, digit, images["test_images"][GRID], images["test_labels"][GRID])
     views = [(f"training image,\na {label}", digit), *_augmented(digit, _augmentation(study))]
     for axis, (title, view) in zip(augmented.subplots(1, len(views)), views, strict=True):

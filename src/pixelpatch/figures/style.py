@@ -162,6 +162,11 @@ def bare(axis: Axes) -> None:
     axis.spines[:].set_visible(False)
 
 
+def row_label(axis: Axes, words: str) -> None:
+    """Say to the left of a row's first picture what the row is."""
+    axis.set_ylabel(words, rotation=0, ha="right", va="center", size=6.5)
+
+
 def empty(message: str) -> Figure:
     """A figure that says why there is nothing to draw: n = 0."""
     figure = Figure(figsize=(COLUMN, 0.6))

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pixelpatch.analysis.identification import identify
-from pixelpatch.formatting import display, fixed, mean_sd, number, p_value, text
+from pixelpatch.formatting import counted, display, fixed, mean_sd, number, p_value, text
 from pixelpatch.tables import read_table
 
 CAPTION = "How well each cell of a grid explains the documented numbers that identify."
@@ -50,4 +50,4 @@ def _standing(row: Mapping[str, Any]) -> str:
 
 def cell(row: Mapping[str, Any]) -> str:
     """The settings of a cell, in a row of its own or of its predictions."""
-    return f"{row['settings']}, {row['epochs']} epoch{'s' * (row['epochs'] != 1)}"
+    return f"{row['settings']}, {counted(row['epochs'], 'epoch')}"
