@@ -14,7 +14,7 @@ from pixelpatch.arguments import check_ending, parsed_json, positive, seed_list,
 from pixelpatch.checks import image_side, instead, key_problems, spec_problems
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_text, readable_json, write_atomically
-from pixelpatch.stopping import Stop, Stopped
+from pixelpatch.stopping import Paused, Stop, Stopped
 from pixelpatch.study import read_study, resolve
 from pixelpatch.tables import NAMES, TIDY, make_table, read_table
 from pixelpatch.tracking import log_analysis, mode
@@ -77,6 +77,8 @@ def train(options: argparse.Namespace) -> None:
         stop=Stop().listen(),
         tracking=mode(options.tracking),
         preset=options.preset if single else read_study(options.study)["preset"],
+        exact=options.exact,
+        until=options.until,
     )
     runs, failures = [], []
     for run in _runs(options):
@@ -97,6 +99,8 @@ def train(options: argparse.Namespace) -> None:
                         left.append(run)
                 except Diverged as error:
                     failures.append(f"{run.name}: {error}")
+                except Paused as paused:
+                    print(f"{paused}; the same command without --until goes on from there.", file=sys.stderr)
             runs = left
     except (Stopped, UserError):
         for failure in failures:
@@ -273,6 +277,16 @@ def build_parser() -> argparse.ArgumentParser:
         help="CPU threads, as the study has it or 1 by default; bits repeat at the same number",
     )
     command.add_argument("--device", help="cpu or cuda; the GPU if there is one, by default")
+    command.add_argument(
+        "--exact",
+        action="store_true",
+        help="set a saved state aside that another machine trained, where a run would else go on, but not to the same bits",
+    )
+    command.add_argument(
+        "--until",
+        type=partial(whole, least=1),
+        help="pause each run after this epoch; without it they go on from there",
+    )
     command.add_argument(
         "--may-diverge", action="store_true", help="of a single run: that it diverges is a result, and is recorded"
     )

@@ -22,7 +22,7 @@ Json = dict[str, Any]
 RECORDED = "recorded"  # seeds: those that have a record already
 OF_CURVES = ("curve", "falls_every_epoch", "dips_only_at")
 KINDS = ("documented", *OF_CURVES, "better_than")  # of claims
-NO_SYSTEMS = ("equivalent_to", "mends", "vary")  # keys of experiments that are there for a system's sake
+NO_SYSTEMS = ("author_run", "equivalent_to", "mends", "vary")  # keys of experiments that are there for a system's sake
 
 
 def resolve(config: Json, schema: Json) -> Json:
@@ -62,6 +62,7 @@ def resolve(config: Json, schema: Json) -> Json:
             "may_diverge": block.get("may_diverge", False),
             "equivalent_to": block.get("equivalent_to"),
             "mends": {"system": block["extends"]} | block["mends"] if "mends" in block else None,
+            "author_run": {"system": block["extends"], "text": block["author_run"]} if "author_run" in block else None,
             "vary": block.get("vary"),
         }
     return {
@@ -141,8 +142,11 @@ def selected_seeds(config: Json, name: str) -> list[int]:
     return counted_seeds(seeds, config["experiments"].get(name, {}).get("seeds"))
 
 
-def counted_seeds(seeds: int | str | list[int | str], most: int | None) -> list[int]:
-    """Seeds as the configuration names them (a number, a list, "0,4,7"), the first `most` of them."""
+def counted_seeds(seeds: int | str | list[int | str], own: int | list[int] | None) -> list[int]:
+    """Seeds as the configuration names them (a number, a list, "0,4,7"), the first `own` of them, or that list."""
+    if isinstance(own, list):
+        return own
+    most = own
     if isinstance(seeds, int):
         return list(range(seeds))[:most]
     return [int(seed) for seed in (seeds.split(",") if isinstance(seeds, str) else seeds)][:most]
