@@ -280,12 +280,12 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--exact",
         action="store_true",
-        help="set a saved state aside that another machine trained, where a run would else go on, but not to the same bits",
+        help="set aside a saved state that another machine trained; else the run goes on, but not to the same bits",
     )
     command.add_argument(
         "--until",
         type=partial(whole, least=1),
-        help="pause each run after this epoch; without it they go on from there",
+        help="pause each run after this epoch; the same command without it goes on",
     )
     command.add_argument(
         "--may-diverge", action="store_true", help="of a single run: that it diverges is a result, and is recorded"

@@ -71,7 +71,7 @@ def train(
     epoch `until` where more are to come.
     """
     began = time.perf_counter()
-    data, training, evaluation = spec["data"], spec["training"], spec["evaluation"]
+    training, evaluation = spec["training"], spec["evaluation"]
     set_up(training, seed, device=device, threads=threads)
     task, rng = build_task(spec, seed, mnist, device)
     model = build_model(spec["model"], image=task.image).to(device)
