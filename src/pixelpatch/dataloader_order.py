@@ -1,4 +1,4 @@
-"""The order in which PyTorch's DataLoader gives the items of a shuffled epoch, from the generator that it draws with."""
+"""The order in which PyTorch's DataLoader gives the items of a shuffled epoch."""
 
 import torch
 from torch import Generator, Tensor

@@ -41,8 +41,8 @@ class Digits:
     ) -> tuple[dict[str, float], tuple[Tensor, Tensor]]:
         """Scores `loss`, `accuracy` (percent) and `correct` on a split, and predictions and labels, each [N].
 
-        The loss is the mean over images or, with `loss_mean: batches`, over batches, a smaller last one counting as much
-        as any other.
+        The loss is the mean over images or, with `loss_mean: batches`, over batches: a smaller last one counts as much as
+        any other.
         """
         images, labels = self.splits[split].images, self.splits[split].labels
         batches = self._order(labels, evaluation["order"], rng).split(evaluation["batch"])

@@ -3,8 +3,8 @@
 A record holds the full spec, the seed, how many epochs are finished, the curve per epoch, the losses of single batches
 where the spec logs them, the final metrics, every test prediction, what it cost and where it came from. Metrics are
 named `split/metric`; accuracies are in percent, losses in nats, times in seconds.
-A run in progress has a record too, its progress file `seed0.progress.json`: the same keys, the epochs that are finished,
-and no metrics and predictions, for nothing has been tested. It becomes a record when the run ends.
+A run in progress has a record too, its progress file `seed0.progress.json`: the same keys, the epochs that are
+finished, and no metrics and predictions, for nothing has been tested. It becomes a record when the run ends.
 The times of a run that was stopped and went on are sums over its parts, without what was lost in between;
 `provenance.interruptions` has, for each restart, how many epochs were finished by then.
 A record is one line of canonical JSON with a checksum over the rest: one that was edited or damaged, by a space even,
