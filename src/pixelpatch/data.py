@@ -37,7 +37,7 @@ Permutation = Callable[[int, Generator], Tensor]  # of so many positions, in a r
 
 
 class Task(Protocol):
-    """What a model learns: batches to train on, and how it is tested. See `pixelpatch.digits` and `pixelpatch.grids`."""
+    """What a model learns: batches to train on, and how it is tested. See `digits` and `grids`."""
 
     image: int  # the side in pixels of what the model sees
     epoch_images: int

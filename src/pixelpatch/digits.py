@@ -41,7 +41,7 @@ class Digits:
     ) -> tuple[dict[str, float], tuple[Tensor, Tensor]]:
         """Scores `loss`, `accuracy` (percent) and `correct` on a split, and predictions and labels, each [N].
 
-        The loss is the mean over images or, with `loss_mean: batches`, over batches: a smaller last one counts as much as
+        The loss is a mean over images or, with `loss_mean: batches`, over batches: a smaller last one counts as much as
         any other.
         """
         images, labels = self.splits[split].images, self.splits[split].labels

@@ -109,7 +109,7 @@ def provenance(spec: dict[str, Any], *, device: str, threads: int) -> dict[str, 
         "device": device,
         "threads": threads,
         "compiled": kernels.library() is not None,  # else PyTorch's operations alone: other bits, the same distribution
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": numpy.__version__},
         "git": _git_state(),
         "source": source_digest(spec, gpu=on_gpu(device)),
     }

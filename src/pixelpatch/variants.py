@@ -17,7 +17,7 @@ OWN = (
     "extends",
     "may_diverge",
     "mends",
-    "unstated",
+    "basis",
     "vary",
 )  # keys that are not inherited
 
