@@ -84,5 +84,7 @@ def test_the_readme_s_tables_are_the_published_ones(table: str) -> None:
 
 def test_every_system_trains_in_four_gigabytes_at_its_documented_batch_size() -> None:
     published = pd.read_csv(ROOT / "results/benchmark/training.csv").set_index("system")["peak_memory_mb"].dropna()
-    assert {"pit", "blog_cnn", "blog_vit", "seq2seq_2x2", "vit16_tiny", "vit4_assignment"} == set(published.index)
+    assert {"pixel_transformer", "blog_cnn", "blog_vit", "seq2seq_2x2", "vit16_tiny", "vit4_assignment"} == set(
+        published.index
+    )
     assert published.max() < 4000

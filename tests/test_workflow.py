@@ -137,7 +137,7 @@ def test_a_second_run_needs_no_network(checkout: Checkout) -> None:
 
 
 def test_the_command_line_chooses_preset_seeds_and_experiments(checkout: Checkout) -> None:
-    plan = checkout.plan("seeds=0,3,7", "only=blog_cnn,pit", preset="full")
+    plan = checkout.plan("seeds=0,3,7", "only=blog_cnn,pixel_transformer", preset="full")
     assert plan["train"] == 6
     assert checkout.plan(preset="full")["train"] == len(study(("preset", "full"))["runs"])
     assert checkout.plan(preset="laptop")["train"] == 18
@@ -252,7 +252,7 @@ def test_an_edited_record_stops_the_analysis_with_one_sentence(checkout: Checkou
 @pytest.mark.parametrize(
     ("pair", "sentence"),
     [
-        ("only=pti", "only names the experiment 'pti'; did you mean pit?"),
+        ("only=pixel_transformr", "only names the experiment 'pixel_transformr'; did you mean pixel_transformer?"),
         ("seeds=1,1", "seeds has 1 twice"),
         ("preest=smoke", "preest is not a known key; did you mean preset?"),
     ],

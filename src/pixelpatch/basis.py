@@ -7,7 +7,7 @@ below it; of two names that fit, the longer one counts. `no_effect` has those of
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from pixelpatch.checks import join
+from pixelpatch.checks import instead, join
 
 Json = dict[str, Any]
 BASES = {
@@ -15,6 +15,13 @@ BASES = {
     "author": "the author's own published code says so",
     "template": "the public tutorial that the write-up follows says so",
     "ours": "nobody says so: a declared choice",
+}
+PLACES = {  # of a setting in a basis block, as a sentence begins with it
+    "stated": ".stated has '{}',",
+    "author": ".author.settings has '{}',",
+    "template": ".template.settings has '{}',",
+    "ours": ".ours.{} is",
+    "no_effect": ".no_effect.{} is",
 }
 WORDS = {"stated": "stated", "author": "author's code", "template": "template", "ours": "ours"}
 
@@ -30,7 +37,7 @@ class Setting(NamedTuple):
 
 def settings(spec: Json, basis: Mapping[str, Any]) -> Iterator[Setting]:
     """Every setting of `spec`, but for the model's name, with its basis. Raises KeyError for one that has none."""
-    named = {path: (name, source) for name, path, source in _named(basis)}
+    named = {path: ("ours" if part == "no_effect" else part, source) for part, path, source in _named(basis)}
     for path, value in leaves(spec):
         if path == "model.name" or path.startswith("data.limit."):  # the latter is a preset's
             continue
@@ -62,27 +69,31 @@ def open_settings(spec: Json, basis: Mapping[str, Any]) -> list[str]:
 
 
 def basis_problems(spec: Json, basis: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the `basis` of a system: settings without one, with two, or that it does not have."""
-    paths = [path for _, path, _ in _named(basis)]
-    known = [path for path, _ in leaves(spec)]
-    for path in dict.fromkeys(paths):
-        if paths.count(path) > 1:
-            yield f"names {path} twice; a setting has one basis."
+    """What is wrong with the `basis` of a system: settings without one, with two, or that it does not have.
+
+    Each is what follows the block's own place in a sentence.
+    """
+    known, seen = [path for path, _ in leaves(spec)], set()
+    for name, path, _ in _named(basis):
+        place = PLACES[name].format(path)
         if not any(leaf == path or leaf.startswith(f"{path}.") for leaf in known):
-            yield f"names {path}, no setting of its spec."
+            yield f"{place} no setting of its spec{instead(path, known)}"
+        elif path in seen:
+            yield f"{place} there twice; a setting has one basis."
+        seen.add(path)
     try:
         list(settings(spec, basis))
     except KeyError as error:
-        yield f"says nothing of {error.args[0]}; name it under one of {', '.join(BASES)}."
+        yield f" says nothing of {error.args[0]}; name it under stated, author.settings, template.settings or ours."
 
 
 def _named(basis: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Basis, path and source of everything that a `basis` block names."""
+    """The part of a `basis` block, the path and the source of everything that it names."""
     for path in basis.get("stated", []):
         yield "stated", path, ""
-    for name in ("author", "template"):
-        for path in basis.get(name, {}).get("settings", []):
-            yield name, path, basis[name]["source"]
+    for part in ("author", "template"):
+        for path in basis.get(part, {}).get("settings", []):
+            yield part, path, basis[part]["source"]
     for part in ("ours", "no_effect"):
         for path, reason in basis.get(part, {}).items():
-            yield "ours", path, reason
+            yield part, path, reason

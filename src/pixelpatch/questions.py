@@ -42,7 +42,7 @@ def identification_problems(question: Json, systems: Mapping[str, Json], familie
             and not claim["metric"].startswith(EXACT)
         }
         if (trains := spec["model"]["name"]) != (documents := systems[use["experiment"]]["spec"]["model"]["name"]):
-            yield f"{named} is {family!r}, which trains a {trains}; {use['experiment']} is a {documents}."
+            yield f"{named} is {family!r}, which trains a {trains}; {place}.experiment is a {documents}."
             continue
         for claim in use["claims"]:
             if claim not in numbers:

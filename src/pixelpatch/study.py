@@ -234,7 +234,7 @@ def _inconsistencies(config: Json) -> Iterator[str]:
                 yield f"experiments.{name}.{problem}"
             continue
         if "basis" in block:
-            yield from (f"experiments.{name}.basis {said}" for said in basis_problems(block["spec"], block["basis"]))
+            yield from (f"experiments.{name}.basis{said}" for said in basis_problems(block["spec"], block["basis"]))
         of_systems = {other: metrics[other] for other in known_systems}
         for claim, said in block.get("claims", {}).items():
             for problem in _claim_problems(said, name, block["spec"], of_systems):

@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 from pixelpatch import __file__ as package
 from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json, digest
+from pixelpatch.ledger import LEDGER
 from pixelpatch.source import files_digest, source_digest
 from pixelpatch.study import RECORDED, resolve, wanted_seeds
 from pixelpatch.tables import NAMES as TABLES, TIDY
@@ -61,13 +62,16 @@ ANALYSIS = files_digest(
     *(
         "answers.py",
         "attention.py",
+        "basis.py",
         "checks.py",
         "findings.py",
         "formatting.py",
+        "ledger.py",
         "metrics.py",
         "questions.py",
         "record.py",
         "schema.py",
+        "source.py",
         "study.py",
         "variants.py",
         "weights.py",

@@ -194,13 +194,16 @@ def _explanations(ours: _Ours, name: str, question: dict) -> Iterator[dict]:
 
 
 def _truth(ours: "_Ours", name: str, question: dict) -> Cell | None:
-    """What the author ran, as a cell of the question, from its first seeds; None where it has no run."""
+    """What the author ran, as a cell of the question, from its first seeds; None where either has no run."""
     system = question.get("truth")
     if system is None or not ours.ran(system):
         return None
     blocks = ours.study["experiments"]
     family = _members(ours.study, question)
-    ours.limit(system, max((ours.seeds(member) for member in family), default=0))
+    searched = max((ours.seeds(member) for member in family), default=0)
+    if not searched:
+        return None
+    ours.limit(system, searched)
     keys = [key for key in grid_keys(blocks[member] for member in family) if has(blocks[system]["spec"], key)]
     settings = {key: at(blocks[system]["spec"], key) for key in keys}
     return Cell(name, system, settings, blocks[system]["spec"]["training"]["epochs"])

@@ -17,7 +17,7 @@ VALIDATION_ACCURACY = (
 )
 PIT = {
     "train-loss-falls-at-every-epoch": {"metric": "train/loss", "falls_every_epoch": True},
-    "accuracy-dips-three-times": {"metric": "validation/accuracy", "dips_only_at": [[13, 14], [18, 19], [23, 24]]},
+    "accuracy-dips-three-times": {"metric": "validation/accuracy", "dips_at": [[13, 14], [18, 19], [23, 24]]},
     "accuracy-at-epoch-15": {"metric": "validation/accuracy", "epoch": 15, "documented": "92.30"},
     "best-epoch": {"metric": "validation/best_epoch", "documented": "24"},
     "train-loss-curve": {"metric": "train/loss", "curve": TRAIN_LOSS},
