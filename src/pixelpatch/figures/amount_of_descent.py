@@ -23,15 +23,15 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     """The losses of `identification.csv` in `tables` whose question varies rate and momentum; `data` is not used."""
     explained = read_table(tables, "identification")
     explained = explained[explained["metric"].str.endswith("loss") & explained["mean"].gt(0)]
-    explained = explained[[_varies(study, name) for name in explained["experiment"]]]
+    explained = explained[explained["experiment"].map(lambda name: _varies(study, name)).astype(bool)]
     panels = [own for _, own in explained.groupby(["question", "claim"], sort=False) if not own["truth"].all()]
     if not panels:
         return style.empty("No amount of descent was searched")
     figure, axes = style.panels(len(panels), columns=2, height=3.0)
     for axis, own in zip(axes, panels, strict=True):
         descent = pd.Series([_descent(study, row) for row in own.to_dict("records")], index=own.index)
-        cells, truth = ~own["truth"], own["truth"]
-        for momentum, part in own[cells].groupby(own["experiment"].map(lambda name: _setting(study, name, MOMENTUM))):
+        truth = own["truth"].astype(bool)
+        for momentum, part in own[~truth].groupby(own["experiment"].map(lambda name: _setting(study, name, MOMENTUM))):
             axis.plot(descent[part.index], part["mean"], "o", ms=4, alpha=0.8, label=f"searched, momentum {momentum:g}")
         named = own[own["identified"]]
         axis.plot(descent[named.index], named["mean"], "o", ms=11, mfc="none", mec="#D55E00", mew=1.5, label="named")
@@ -39,11 +39,14 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
         axis.axhline(float(own["documented"].iloc[0]), ls="--", lw=1, color="0.3", label="documented")
         axis.set_xscale("log")
         axis.set_yscale("log")
+        for scale in (axis.xaxis, axis.yaxis):
+            scale.set_major_formatter("{x:g}")
+            scale.set_minor_formatter("")
         axis.set_xlabel("learning rate × epochs / (1 − momentum)")
         axis.set_ylabel("test loss (nats)")
         n = style.seeds(int(own["n_seeds"].max()), least=int(own["n_seeds"].min()))
-        axis.set_title(f"{style.name(study, own['system'].iloc[0])}, {n}")
-        axis.legend(fontsize=6)
+        axis.set_title(f"{style.name(study, own['system'].iloc[0])}\n{n}")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
