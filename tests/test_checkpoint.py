@@ -201,7 +201,7 @@ def test_without_a_path_nothing_is_written(
 def test_a_checkpoint_is_no_larger_than_what_it_holds(
     digits: dict[str, Tensor], tmp_path: Path, name: str, copies: int
 ) -> None:
-    """Weights, with momentum a velocity, with Adam two moments, and the best weights where they are kept; names and generators."""
+    """Weights, a velocity or with Adam two moments, and the best weights where they are kept; names and generators."""
     spec, path = small(name), tmp_path / "x.checkpoint"
     parameters = train(spec, 0, digits, checkpoint=path)["metrics"]["model/parameters"]
     assert 0 < path.stat().st_size - 4 * copies * parameters < 80_000
