@@ -3,6 +3,7 @@
 import ast
 import copy
 import inspect
+import json
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from test_training import CONFIG, small
 from torch import Tensor
 
 from pixelpatch import source as module
+from pixelpatch.losses import build_loss, loss_name
 from pixelpatch.source import PACKAGE, WITHOUT_EFFECT, files_digest, parts, reached, source_digest, syntax, words
 from pixelpatch.stopping import Stop
 from pixelpatch.training import train
@@ -398,3 +400,19 @@ def test_all_that_training_imports_counts_or_is_listed_as_without_effect(importe
 def test_training_needs_no_library_but_torch_and_numpy(imported: set[str]) -> None:
     assert {"torch", "numpy"} <= imported
     assert not {"pandas", "scipy", "matplotlib", "jsonschema", "yaml", "torchvision", "sklearn"} & imported
+
+
+def test_the_command_line_and_a_digest_need_no_pytorch() -> None:
+    """It takes seconds to load, of every verb that needs none."""
+    code = "import json, sys, pixelpatch.__main__; from pixelpatch.source import source_digest; "
+    code += "source_digest(json.loads(sys.argv[1]), gpu=True); sys.exit('torch' in sys.modules)"
+    spec = json.dumps(spec_of("vit4_assignment"))
+    assert subprocess.run([sys.executable, "-c", code, spec], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_the_loss_that_counts_is_the_one_that_a_run_builds(softmax: bool) -> None:
+    spec = spec_of("vit4_assignment")
+    spec["training"]["softmax_before_loss"] = softmax
+    assert f"losses.{loss_name(spec['training'])}" in parts(spec, gpu=False)
+    assert build_loss(spec["training"]).__module__ == f"pixelpatch.losses.{loss_name(spec['training'])}"
