@@ -52,8 +52,9 @@ def progress_file(record: Path) -> Path:
 
 
 def unfinished(record: dict[str, Any]) -> bool:
-    """Whether `record` is of a run in progress."""
-    return not record["provenance"].get("diverged") and record["epochs"] < record["spec"]["training"]["epochs"]
+    """Whether `record` is of a run in progress: not all epochs are finished, or they are and nothing is tested yet."""
+    started = record["epochs"] < record["spec"]["training"]["epochs"] or not record["metrics"]
+    return started and not record["provenance"].get("diverged")
 
 
 def seal_record(record: dict[str, Any]) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class _Again(NamedTuple):
         spec, seed = self.record["spec"], self.record["seed"]
         after = _StopAfter(EARLY_STEPS, self.stop)
         try:
-            self.train(stop=after, checkpoint=self.checkpoint)
+            self.train(stop=after, checkpoint=self.checkpoint, follow=after.ask_once_more)
         except Stopped:
             if self.stop:  # the process was asked to, too
                 raise
@@ -156,7 +156,7 @@ class _Again(NamedTuple):
 
 
 class _StopAfter(Stop):
-    """Asks a training to stop after so many steps; it is asked once a step."""
+    """Asks a training to stop after so many steps; it is asked once a step, and once after an epoch is followed."""
 
     def __init__(self, steps: int, other: Stop) -> None:
         super().__init__()
@@ -165,6 +165,10 @@ class _StopAfter(Stop):
     def __bool__(self) -> bool:
         self.left -= 1
         return self.left <= 0 or bool(self.other)
+
+    def ask_once_more(self, *_: Any) -> None:
+        """Called after an epoch: the question that comes next is after no step."""
+        self.left += 1
 
 
 def refuse_unequal(replayed: list[Replayed]) -> None:

@@ -173,7 +173,10 @@ def test_two_downloads_into_one_folder(checkout: Folder) -> None:
 @pytest.mark.usefixtures("expected")
 def test_two_analyses_at_once_write_what_one_writes(checkout: Folder, thorough: bool) -> None:
     arguments = ["--study", "alone/study.json", "--tables"]
-    steps = [["collect"], *(["tables", table] for table in ("accuracy", "equivalence", "comparisons", "claims"))]
+    steps = [
+        ["collect", "--data", "data/mnist"],
+        *(["tables", table] for table in ("accuracy", "equivalence", "comparisons", "claims")),
+    ]
     steps = steps if thorough else steps[:2]
     for folder, count in (("once", 1), ("twice", 2)):
         for step in steps:
