@@ -347,7 +347,7 @@ PAIRS = {
     "results=a\nb": "results is 'a\\nb'; it must be a path",
     'data={folder: "{x}"}': "data.folder is '{x}'; it must be a path",
     "experiments=5": "experiments is 5; it must be a block of keys.",
-    'experiments={"blog_vit": {"spec": {"model": {"heads": 3}}}}': "experiments.blog_vit.spec.model.heads is '3'; it must",
+    'experiments={"blog_vit": {"spec": {"model": {"heads": 3}}}}': "experiments.blog_vit.spec.model.heads is '3'; it",
 }
 
 
