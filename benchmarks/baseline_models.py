@@ -11,7 +11,7 @@ VOCABULARY = 13
 
 
 class PixelTransformer(nn.Module):
-    """`pit`: PyTorch's transformer encoder, post-norm, on one token per pixel."""
+    """`pixel_transformer`: PyTorch's transformer encoder, post-norm, on one token per pixel."""
 
     def __init__(self, *, width: int, depth: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ def build_model(system: str, spec: dict[str, Any]) -> nn.Module:
 
     usual = ("width", "depth", "heads", "hidden")
     match system:
-        case "pit":
+        case "pixel_transformer":
             return PixelTransformer(**sizes(*usual, "dropout"))
         case "blog_cnn":
             return BlogCnn(**sizes("dropout_features", "dropout_hidden"))

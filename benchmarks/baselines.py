@@ -1,6 +1,6 @@
 """What a user would run instead: the training of each system as its write-up does it, from stock PyTorch parts.
 
-A DataLoader over single images (PIL images and torchvision's transforms, but for `pit`, which reads rows of numbers),
+A DataLoader over single images (PIL images and torchvision's transforms, but for `pixel_transformer`, which reads rows of numbers),
 `torch.nn`'s own layers, `torch.optim` at its defaults, the textbook loop; Lightning for `vit4_assignment`. Sizes and
 rates are those of the spec in config.yaml. Nothing here imports `pixelpatch`.
 
@@ -44,7 +44,7 @@ class MNIST(datasets.MNIST):
 
 
 class Rows(Dataset):
-    """`pit`: rows of a table, the label first, then 784 pixels, divided by 255; item i is (image [1, 28, 28], label).
+    """`pixel_transformer`: rows of a table, the label first, then 784 pixels, divided by 255; item i is (image [1, 28, 28], label).
 
     The notebook's CSV files are Colab's; this table has the same columns and as many rows, of MNIST's own images.
     """
@@ -86,7 +86,7 @@ def build_dataset(system: str, spec: dict[str, Any], folder: Path) -> Dataset:
     """The training set of `system`, one image at a time, from the raw files in `folder`."""
     data = spec["data"]
     match system:
-        case "pit":
+        case "pixel_transformer":
             return Rows(folder, images=data["sample"]["images"] - 1 - data["validation"]["images"])
         case "seq2seq_2x2":
             return Grids(folder, grids=data["grids"]["train"])

@@ -41,7 +41,7 @@ from pixelpatch.record import read_record
 from pixelpatch.training import processor
 
 HERE = Path(__file__).parent
-SYSTEMS = ("pit", "blog_cnn", "blog_vit", "seq2seq_2x2", "vit16_tiny", "vit4_assignment")
+SYSTEMS = ("pixel_transformer", "blog_cnn", "blog_vit", "seq2seq_2x2", "vit16_tiny", "vit4_assignment")
 EPOCHS = 3  # of ours in one measurement; the first is the warm-up
 TRIAL_SECONDS, SECONDS = 2.5, 6.0  # that one measurement lasts, start and warm-up aside
 SPEED_UP = 4.0  # guessed, to choose how many images ours is tried on

@@ -83,7 +83,7 @@ def twins(system: str, spec: dict[str, Any]) -> tuple[nn.Module, nn.Module, list
 
 def batch_of(system: str) -> tuple[list[Tensor], tuple[Tensor, ...], Tensor]:
     """A batch as the baseline's loader gives it; ours' inputs and targets of the same."""
-    count = 2 if system == "pit" else 6
+    count = 2 if system == "pixel_transformer" else 6
     side = image_side(SPECS[system]["data"])
     images = torch.rand(count, 1, side, side)
     if system != "seq2seq_2x2":
@@ -196,10 +196,10 @@ def test_a_baseline_trains(system: str, small: dict[str, Any], folder: Path, mon
     torch.manual_seed(0)
     before = [p.clone() for p in build(system, small).parameters()]
     watch = baselines.Stopwatch(skip=1, seconds=0.0)
-    if system == "pit":
+    if system == "pixel_transformer":
         small["training"]["batch"] = 2  # in two parts, one image each
     torch.manual_seed(0)
-    batch = 1 if system == "pit" else small["training"]["batch"]
+    batch = 1 if system == "pixel_transformer" else small["training"]["batch"]
     baselines.fit(system, small, folder, watch, workers=0, batch=batch, device="cpu")
     assert (watch.steps, watch.images) == (2, batch)
     changed = [not torch.equal(a, b) for a, b in zip(before, built[0].parameters(), strict=True)]
@@ -274,7 +274,7 @@ def test_flops_of_the_pixel_transformer_are_those_of_its_layers() -> None:
     blocks = (depth - 1) * tokens * (per_token + attention) + last
     ends = 2 * 784 * width + 2 * width * 10
     expected = 3 * (blocks + ends) - 2 * 784 * width
-    assert benchmark.flops_per_image(SPECS["pit"]) == pytest.approx(expected, rel=1e-3)
+    assert benchmark.flops_per_image(SPECS["pixel_transformer"]) == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_peak_of_a_matrix_product_is_that_of_a_processor() -> None:
@@ -284,7 +284,7 @@ def test_the_peak_of_a_matrix_product_is_that_of_a_processor() -> None:
 def test_peak_memory_is_that_of_a_step(digits: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(memory, "load_mnist", lambda folder: digits)
-    monkeypatch.setattr(memory, "training_step", lambda *given: lambda inputs, targets: seen.append(len(targets)))
+    monkeypatch.setattr(memory, "training_step", lambda *given: (lambda inputs, targets: seen.append(len(targets)), []))
     monkeypatch.setattr(memory, "evaluate", lambda model, task, split, *rest: seen.append(len(task.splits[split])))
     memory.one_step(SPECS["vit4_assignment"] | {"data": {"standardise": True}}, Path(), "cpu")
     assert seen == [128, 200]  # a whole batch; the stand-in's test images are fewer than an evaluation's batch

@@ -15,7 +15,10 @@ from torch.utils.data import random_split
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as TF
 
-from pixelpatch.data import Digits, Grids, augment, crop_boxes, make_splits, prepare, shuffled_batches, tile
+from pixelpatch.augmentation import augment, crop_boxes
+from pixelpatch.data import cut_into_batches, make_splits, permutation, prepare
+from pixelpatch.digits import Digits
+from pixelpatch.grids import Grids, tile
 
 CROP = {"scale": [0.8, 1.0], "ratio": [0.9, 1.1]}
 
@@ -146,9 +149,11 @@ def test_tiles_are_row_by_row() -> None:
 
 @given(count=st.integers(1, 50), size=st.integers(1, 60), seed=st.integers(0, 1000))
 def test_an_epoch_has_every_image_once(count: int, size: int, seed: int) -> None:
-    batches = shuffled_batches(count, size, Generator().manual_seed(seed), drop_last=False)
-    assert sorted(torch.cat(batches).tolist()) == list(range(count))
-    full = shuffled_batches(count, size, Generator().manual_seed(seed), drop_last=True)
+    order = permutation(count, Generator().manual_seed(seed))
+    batches = cut_into_batches(order, size, drop_last=False)
+    assert torch.equal(torch.cat(batches), order)
+    assert sorted(order.tolist()) == list(range(count))
+    full = cut_into_batches(order, size, drop_last=True)
     assert all(len(batch) == size for batch in full)
     assert len(full) == count // size
 

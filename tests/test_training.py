@@ -4,6 +4,7 @@ import copy
 import io
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pixelpatch import training as module
+from pixelpatch.digits import Digits
+from pixelpatch.losses import build_loss
 from pixelpatch.models import build_model
 from pixelpatch.progress import Progress
-from pixelpatch.training import Diverged, backward, build_optimiser, criterion, evaluate, train
+from pixelpatch.training import Diverged, backward, build_optimiser, evaluate, train
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text(encoding="utf-8"))
 EXPERIMENTS = [name for name, block in CONFIG["experiments"].items() if "extends" not in block]  # with a whole spec
@@ -29,7 +32,7 @@ def small(experiment: str, **training: Any) -> dict[str, Any]:
     for held_out in ("sample", "validation"):
         if held_out in spec["data"]:
             spec["data"][held_out]["images"] = {"sample": 550, "validation": 60}[held_out]
-    if experiment == "pit":  # 785 tokens would be slow: the same model on four-pixel patches
+    if experiment == "pixel_transformer":  # 785 tokens would be slow: the same model on four-pixel patches
         spec["model"] |= {"patch": 4, "width": 32, "depth": 2}
     spec["training"] |= {"epochs": 1, **training}
     return spec
@@ -76,20 +79,27 @@ def test_bfloat16_is_near_float32_and_weights_and_losses_stay_float32(
 ) -> None:
     """Without dropout the first epoch's losses differ by rounding alone: a little, and not at all only in a test."""
     seen = []
-    original = module.criterion
 
-    def spy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
-        seen.append((logits.dtype, torch.is_autocast_enabled("cpu"), logits.detach()))
-        return original(logits, targets, **options)
+    def spied(training: dict[str, Any]) -> Callable[[Tensor, Tensor], Tensor]:
+        loss = build_loss(training)
 
-    monkeypatch.setattr(module, "criterion", spy)
+        def spy(logits: Tensor, targets: Tensor) -> Tensor:
+            value = loss(logits, targets)
+            with torch.autocast("cpu", enabled=False):
+                full_precision = torch.equal(value, loss(logits, targets))
+            seen.append((logits.dtype, value.dtype, full_precision, logits.detach()))
+            return value
+
+        return spy
+
+    monkeypatch.setattr(module, "build_loss", spied)
     spec = small(experiment)
     spec["model"] |= {key: 0.0 for key in spec["model"] if "dropout" in key}
     full = train(spec, 0, digits)
     exact = [logits for *_, logits in seen]
     seen.clear()
     brief = train(merge_training(spec, precision="bfloat16"), 0, digits)
-    assert {(dtype, enabled) for dtype, enabled, _ in seen} == {(torch.float32, False)}
+    assert {tuple(facts) for *facts, _ in seen} == {(torch.float32, torch.float32, True)}
     rounded = [logits for *_, logits in seen]
     for logits in (rounded[0], rounded[-1]):  # in training and testing alike
         assert torch.equal(logits, logits.bfloat16().float())
@@ -102,7 +112,8 @@ def test_bfloat16_is_near_float32_and_weights_and_losses_stay_float32(
 def test_master_weights_are_float32(digits: dict[str, Tensor]) -> None:
     spec = small("vit4_assignment", precision="bfloat16")
     model = build_model(spec["model"], image=28)
-    backward(model, (torch.rand(8, 1, 28, 28),), torch.arange(8), spec["training"])
+    loss = build_loss(spec["training"])
+    backward(model, loss, (torch.rand(8, 1, 28, 28),), torch.arange(8), spec["training"])
     assert {(p.dtype, p.grad.dtype) for p in model.parameters()} == {(torch.float32, torch.float32)}
 
 
@@ -140,8 +151,9 @@ def test_softmax_before_the_loss_bounds_it_as_the_documented_losses_are() -> Non
     logits[0, 4] = 1000.0
     bound = -math.log(math.e / (math.e + 9))
     assert bound == pytest.approx(1.4612, abs=1e-4)
-    assert float(criterion(logits, target, softmax_first=True)) == pytest.approx(bound, rel=1e-6)
-    assert float(criterion(logits, target, softmax_first=False)) == pytest.approx(0, abs=1e-6)
+    with_softmax, without = (build_loss({"softmax_before_loss": first}) for first in (True, False))
+    assert float(with_softmax(logits, target)) == pytest.approx(bound, rel=1e-6)
+    assert float(without(logits, target)) == pytest.approx(0, abs=1e-6)
 
 
 def test_microbatches_add_up_to_the_batch_s_gradient() -> None:
@@ -149,10 +161,11 @@ def test_microbatches_add_up_to_the_batch_s_gradient() -> None:
     spec = small("vit16_tiny")
     model = build_model(spec["model"], image=32).double()
     inputs, targets = (torch.rand(37, 1, 32, 32, dtype=torch.float64),), torch.randint(10, (37,))
-    whole = backward(model, inputs, targets, spec["training"])
+    loss = build_loss(spec["training"])
+    whole = backward(model, loss, inputs, targets, spec["training"])
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
     model.zero_grad()
-    parts = backward(model, inputs, targets, spec["training"] | {"microbatch": 8})
+    parts = backward(model, loss, inputs, targets, spec["training"] | {"microbatch": 8})
     torch.testing.assert_close(parts, whole)
     for parameter, gradient in zip(model.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
@@ -169,15 +182,27 @@ def merge_training(spec: dict[str, Any], **change: Any) -> dict[str, Any]:
     return spec | {"training": spec["training"] | change}
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_optimisers_are_the_documented_ones_at_pytorch_s_defaults(experiment: str) -> None:
+@pytest.mark.parametrize(
+    ("experiment", "documented"),
+    [  # the calls that the write-ups print
+        ("pixel_transformer", lambda weights: torch.optim.AdamW(weights, lr=1e-4)),
+        ("blog_cnn", lambda weights: torch.optim.SGD(weights, lr=0.01, momentum=0.5)),
+        ("blog_vit", lambda weights: torch.optim.SGD(weights, lr=0.01, momentum=0.5)),
+        ("seq2seq_2x2", lambda weights: torch.optim.Adam(weights, lr=1e-3)),
+        ("vit16_tiny", lambda weights: torch.optim.Adam(weights, lr=0.005)),
+        ("vit4_assignment", lambda weights: torch.optim.AdamW(weights, lr=3e-4)),
+    ],
+)
+def test_optimisers_are_the_documented_ones_at_pytorch_s_defaults(
+    experiment: str, documented: Callable[[Any], torch.optim.Optimizer]
+) -> None:
     training = CONFIG["experiments"][experiment]["spec"]["training"]
-    theirs_by_name = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     torch.manual_seed(0)
     ours, theirs = torch.nn.Linear(20, 3), torch.nn.Linear(20, 3)
     theirs.load_state_dict(ours.state_dict())
-    rate = training["learning_rate"]
-    optimisers = build_optimiser(ours, training), theirs_by_name[training["optimiser"]](theirs.parameters(), lr=rate)
+    optimisers = build_optimiser(ours, training), documented(theirs.parameters())
+    assert type(optimisers[0]) is type(optimisers[1])
+    assert optimisers[0].param_groups[0]["fused"] is True
     for batch in torch.randn(10, 4, 20):
         for model, optimiser in zip((ours, theirs), optimisers, strict=True):
             optimiser.zero_grad()
@@ -256,8 +281,6 @@ def test_test_scores_are_those_of_the_predictions(digits: dict[str, Tensor]) -> 
 
 
 def test_evaluation_order_matters_only_where_attention_mixes_the_batch(digits: dict[str, Tensor]) -> None:
-    from pixelpatch.data import Digits
-
     for experiment, mixes in (("blog_vit", True), ("vit4_assignment", False)):
         spec = small(experiment)
         torch.manual_seed(0)
@@ -282,7 +305,7 @@ def test_progress_in_a_log_file_is_lines_and_on_a_terminal_one_line(monkeypatch:
     monkeypatch.setattr("pixelpatch.progress.TERMINAL_SECONDS", 0.0)
     for stream in (io.StringIO(), Terminal()):
         monkeypatch.setattr(sys, "stderr", stream)
-        progress = Progress("pit seed 0", epochs=2, steps=3, images=300)
+        progress = Progress("pixel_transformer seed 0", epochs=2, steps=3, images=300)
         for epoch in (1, 2):
             for step in range(1, 4):
                 progress.step(epoch, [torch.tensor(0.5)] * step)
@@ -302,7 +325,7 @@ def test_progress_after_a_restart_counts_what_is_left(
     """Ten epochs of a second each, eight of them done before; evaluation takes another second of each."""
     now = [0.0]
     monkeypatch.setattr("pixelpatch.progress.time.perf_counter", lambda: now[0])
-    progress = Progress("pit seed 0", epochs=10, steps=4, images=100, finished=32)
+    progress = Progress("pixel_transformer seed 0", epochs=10, steps=4, images=100, finished=32)
     for epoch, left in ((9, "0:02 left"), (10, "0:00 left")):
         for step in range(1, 5):
             now[0] += 0.25
