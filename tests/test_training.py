@@ -227,7 +227,7 @@ def test_tested_every_epoch_a_run_shows_what_shorter_ones_show(experiment: str, 
 
 
 def test_the_strictly_best_validation_checkpoint_is_tested(digits: dict[str, Tensor]) -> None:
-    spec = small("vit4_assignment", epochs=6, learning_rate=0.02)
+    spec = small("vit4_assignment", epochs=6, learning_rate=0.03)
     result = train(spec, 1, digits)
     accuracies = result["curve"]["validation/accuracy"]
     best = accuracies.index(max(accuracies)) + 1
