@@ -272,8 +272,11 @@ def test_greedy_reading_is_the_step_by_step_argmax_and_stops_at_finish() -> None
 @pytest.mark.parametrize(
     ("name", "change", "sentence"),
     [
-        ("pixel_transformer", {"patch": 3}, "patch is 3, which does not divide the 28-pixel image; choose from 1, 2, 4,"),
-        ("pixel_transformer", {"patch": 3}, "choose from 1, 2, 4, 7, 14, 28"),
+        (
+            "pixel_transformer",
+            {"patch": 3},
+            "patch is 3, which does not divide the 28-pixel image; choose from 1, 2, 4, 7, 14, 28",
+        ),
         ("pixel_transformer", {"heads": 7}, "heads is 7, which does not divide the width 128"),
         ("blog_vit", {"patch": 5}, "patch is 5, which does not divide"),
         ("seq2seq_2x2", {"heads": 5}, "heads is 5, which does not divide the width 64"),
