@@ -1,8 +1,8 @@
 """What a user would run instead: the training of each system as its write-up does it, from stock PyTorch parts.
 
-A DataLoader over single images (PIL images and torchvision's transforms, but for `pixel_transformer`, which reads rows of numbers),
-`torch.nn`'s own layers, `torch.optim` at its defaults, the textbook loop; Lightning for `vit4_assignment`. Sizes and
-rates are those of the spec in config.yaml. Nothing here imports `pixelpatch`.
+A DataLoader over single images (PIL images and torchvision's transforms, but for `pixel_transformer`, which reads rows
+of numbers), `torch.nn`'s own layers, `torch.optim` as a write-up calls it, the textbook loop; Lightning for
+`vit4_assignment`. Sizes and rates are those of the spec in config.yaml. Nothing here imports `pixelpatch`.
 
     python benchmarks/baselines.py blog_cnn --data data/mnist --workers 2 --threads 1
 """
@@ -44,9 +44,10 @@ class MNIST(datasets.MNIST):
 
 
 class Rows(Dataset):
-    """`pixel_transformer`: rows of a table, the label first, then 784 pixels, divided by 255; item i is (image [1, 28, 28], label).
+    """`pixel_transformer`: rows of a table, the label first, then 784 pixels; item i is (image [1, 28, 28], label).
 
-    The notebook's CSV files are Colab's; this table has the same columns and as many rows, of MNIST's own images.
+    Pixels are divided by 255. The notebook's CSV files are Colab's; this table has the same columns and as many rows,
+    of MNIST's own images.
     """
 
     def __init__(self, folder: Path, *, images: int) -> None:

@@ -264,6 +264,7 @@ def test_a_measurement_of_ours_counts_all_runs_by_the_slowest(monkeypatch: pytes
         spec = json.loads(option["--spec"])
         parts = {"metrics": {}, "curve": {}, "predictions": "", "labels": "", "provenance": {}}
         timing = {"epoch_seconds": seconds[option["--seed"]]}
+        parts |= {"epochs": 3, "batch_losses": []}
         record = {"format": FORMAT, "experiment": "blog_cnn", "seed": 0, "spec": spec, "timing": timing, **parts}
         write_record(Path(option["--record"]), record)
         return ""

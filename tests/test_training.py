@@ -13,12 +13,14 @@ import torch
 import yaml
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from pixelpatch import training as module
 from pixelpatch.digits import Digits
 from pixelpatch.losses import build_loss
 from pixelpatch.models import build_model
 from pixelpatch.progress import Progress
+from pixelpatch.stopping import SIGNALS, Stop, Stopped
 from pixelpatch.training import Diverged, backward, build_optimiser, evaluate, train
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text(encoding="utf-8"))
@@ -227,7 +229,7 @@ def test_tested_every_epoch_a_run_shows_what_shorter_ones_show(experiment: str, 
 
 
 def test_the_strictly_best_validation_checkpoint_is_tested(digits: dict[str, Tensor]) -> None:
-    spec = small("vit4_assignment", epochs=6, learning_rate=0.02)
+    spec = small("vit4_assignment", epochs=6, learning_rate=0.03)
     result = train(spec, 1, digits)
     accuracies = result["curve"]["validation/accuracy"]
     best = accuracies.index(max(accuracies)) + 1
@@ -236,6 +238,166 @@ def test_the_strictly_best_validation_checkpoint_is_tested(digits: dict[str, Ten
     assert best < 6, "choose a rougher learning rate: this test needs a best epoch before the last"
     stopped = train(merge_training(spec, epochs=best), 1, digits)
     assert stopped["predictions"] == result["predictions"]
+
+
+def test_a_tie_does_not_replace_the_best_and_the_train_loss_is_the_last_epoch_s(
+    digits: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of scripted validation accuracies, the second and the third are equal, and the last is low."""
+    scripted: list[float] = []
+
+    def evaluate_as_scripted(model: Any, task: Any, split: str, *rest: Any) -> Any:
+        scores, read = evaluate(model, task, split, *rest)
+        return (scores | {"accuracy": scripted.pop(0)} if split == "validation" else scores), read
+
+    monkeypatch.setattr(module, "evaluate", evaluate_as_scripted)
+
+    def run(*accuracies: float) -> dict[str, Any]:
+        scripted[:] = accuracies
+        spec = small("vit4_assignment", epochs=len(accuracies), learning_rate=0.003)
+        return train(spec, 0, digits)
+
+    result = run(50.0, 60.0, 60.0, 40.0)
+    curve, metrics = result["curve"], result["metrics"]
+    assert curve["validation/accuracy"] == [50.0, 60.0, 60.0, 40.0]
+    assert (metrics["validation/best_epoch"], metrics["validation/accuracy"]) == (2, 60.0)
+    # Weights and validation loss are the second epoch's, by runs that end there and one later.
+    second, third = run(50.0, 60.0), run(50.0, 60.0, 70.0)
+    assert third["metrics"]["validation/best_epoch"] == 3
+    for key in ("test/loss", "validation/loss"):
+        assert metrics[key] == second["metrics"][key] != third["metrics"][key]
+    assert result["predictions"] == second["predictions"]
+    assert len(set(curve["train/loss"])) == 4
+    assert metrics["train/loss"] == curve["train/loss"][3]
+
+
+@pytest.mark.parametrize("every", [1, 3, 8, 100])
+def test_logged_losses_are_those_of_a_plain_loop(digits: dict[str, Tensor], every: int) -> None:
+    """Of eight batches an epoch, the first and every n-th after it, before its step."""
+    spec = small("vit16_tiny", epochs=2, batch=32, log_every=every)
+    result = train(spec, 5, digits)
+    torch.manual_seed(5)
+    model = build_model(spec["model"], image=32)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.005)
+    images = F.interpolate(digits["train_images"][:256, None].float() / 255, size=32, mode="bilinear")
+    labels = digits["train_labels"][:256]
+    rng = torch.Generator().manual_seed(2**32 + 5)
+    expected = []
+    for _ in range(2):
+        for step, chosen in enumerate(torch.randperm(256, generator=rng).split(32)):
+            loss = F.cross_entropy(model(images[chosen]).softmax(1), labels[chosen])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            if step % every == 0:
+                expected.append(loss.item())
+    assert len(expected) == 2 * math.ceil(8 / every)
+    assert result["batch_losses"] == pytest.approx(expected, rel=1e-5)
+    del spec["training"]["log_every"]
+    unlogged = train(spec, 5, digits)
+    assert unlogged["batch_losses"] == []
+    assert unlogged["curve"] == result["curve"]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("batch", [16, 25, 40, 1000])
+def test_a_loss_is_a_mean_over_images_or_over_batches(digits: dict[str, Tensor], split: str, batch: int) -> None:
+    spec = small("pixel_transformer")
+    assert spec["evaluation"]["loss_mean"] == "batches"
+    torch.manual_seed(0)
+    task = Digits(spec["data"], digits, torch.device("cpu"))
+    model = build_model(spec["model"], image=28).eval()
+    chosen = task.splits[split]
+    with torch.no_grad():
+        logits = model(chosen.images).double()
+    each = [
+        float(row.exp().sum().log() - row[label]) for row, label in zip(logits, chosen.labels.tolist(), strict=True)
+    ]
+    batches = [each[first : first + batch] for first in range(0, len(each), batch)]
+    over_images = sum(each) / len(each)
+    over_batches = sum(sum(part) / len(part) for part in batches) / len(batches)
+    assert len({len(part) for part in batches}) == 1 or over_images != pytest.approx(over_batches, rel=1e-4)
+    for mean, expected in (("batches", over_batches), ("images", over_images)):
+        asked = spec | {"evaluation": spec["evaluation"] | {"batch": batch, "loss_mean": mean}}
+        scores, _ = evaluate(model, task, split, asked, torch.Generator())
+        assert scores["loss"] == pytest.approx(expected, rel=1e-5), mean
+
+
+def test_one_generator_is_the_author_s_script(digits: dict[str, Tensor]) -> None:
+    """Seed 42, then the training grids, the weights, and each epoch's order as a DataLoader draws it."""
+    spec = small("seq2seq_2x2", epochs=2, one_generator=True, log_every=1)
+    result = train(spec, 0, digits)
+
+    torch.manual_seed(42)
+    grids = torch.stack([torch.randint(600, (4,)) for _ in range(256)])
+    model = build_model(spec["model"], image=56)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    images = (digits["train_images"].float() / 255 - 0.1307) / 0.3081
+    losses = []
+    for _ in range(2):
+        for chosen in DataLoader(range(256), batch_size=64, shuffle=True):
+            top_left, top_right, bottom_left, bottom_right = images[grids[chosen]].unbind(1)
+            rows = torch.cat([top_left, top_right], dim=2), torch.cat([bottom_left, bottom_right], dim=2)
+            labels = digits["train_labels"][grids[chosen]]
+            tokens = torch.cat([torch.full((64, 1), 10), labels, torch.full((64, 1), 11)], dim=1)
+            logits = model(torch.cat(rows, dim=1).unsqueeze(1), tokens[:, :-1])
+            loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+    assert result["batch_losses"] == pytest.approx(losses, rel=1e-5)
+
+
+def test_one_generator_leaves_the_run_s_seed_no_part_and_goes_on_within_an_epoch(
+    digits: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def results(seed: int, **options: Any) -> dict[str, Any]:
+        spec = small("seq2seq_2x2", epochs=2, one_generator=True, log_every=1)
+        made = measured(train(spec, seed, digits, **options))
+        assert made["provenance"].pop("interruptions") == ([0, 1] if options else [])
+        return made
+
+    whole = results(3)
+    assert results(4) == whole
+    path, step = tmp_path / "x.checkpoint", Progress.step
+    for epoch, steps in ((1, 3), (2, 1)):  # stopped in the middle of both epochs
+        stop = Stop()
+
+        def stopping(
+            self: Progress, at: int, losses: list[Tensor], *, stop: Stop = stop, where: Any = (epoch, steps)
+        ) -> None:
+            step(self, at, losses)
+            if (at, len(losses)) == where:
+                stop.number = SIGNALS[0]
+
+        monkeypatch.setattr(Progress, "step", stopping)
+        with pytest.raises(Stopped, match=f"at epoch {epoch}, step {steps} of 4"):
+            train(
+                small("seq2seq_2x2", epochs=2, one_generator=True, log_every=1), 3, digits, checkpoint=path, stop=stop
+            )
+        torch.rand(17)
+    assert results(3, checkpoint=path) == whole
+
+
+def test_a_fused_optimiser_that_is_refused_is_done_without(
+    digits: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Refusing(torch.optim.Adam):
+        def __init__(self, *given: Any, fused: bool | None = None, **named: Any) -> None:
+            if fused:
+                raise RuntimeError("fused is not for this device")
+            super().__init__(*given, **named)
+
+    spec = small("vit16_tiny", epochs=3)
+    fused = train(spec, 0, digits)
+    assert "lost" not in fused["provenance"]
+    monkeypatch.setitem(module.OPTIMISERS, "adam", Refusing)
+    capsys.readouterr()
+    plain = train(spec, 0, digits)
+    assert plain["provenance"]["lost"] == ["fused optimiser"]
+    assert capsys.readouterr().err.splitlines()[0] == "training without: fused optimiser"
+    assert plain["curve"]["train/loss"] == pytest.approx(fused["curve"]["train/loss"], rel=1e-4)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_where_it_began(digits: dict[str, Tensor]) -> None:
