@@ -37,7 +37,7 @@ class Ledger:
         return _read(path, stat and (stat.st_mtime_ns, stat.st_size))
 
     def leads(self, old: str, new: str, experiment: str | None = None) -> bool:
-        """Whether code of the digest `new` is known to make what `old` made; by runs of `experiment`, if it is given."""
+        """Whether code of the digest `new` is known to make what `old` made; if given, by runs of `experiment`."""
         reached, waiting = {old}, [old]
         while waiting:
             here = waiting.pop()
