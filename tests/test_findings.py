@@ -90,7 +90,7 @@ def test_every_patch_size_is_there_and_the_chosen_one_is_bold(whole: Path) -> No
 
 def test_unstated_settings_are_identified_and_predict(whole: Path) -> None:
     text = section(findings(STUDY, whole), "Unstated settings")
-    for name in ("Blog training:", "Grid reader:", "Grid reader in hindsight, asked in hindsight."):
+    for name in ("Blog training, by", "Grid reader, by", "Grid reader in hindsight, asked in hindsight."):
         name, *rest = re.split(r"(?=[:,])", name, maxsplit=1)
         said = rf"\*\*{name}\*\*{''.join(rest)}.* alone, the rule names\n .*\d epochs?(, the closest cell, .*)?\n"
         assert re.search(said, text), name

@@ -46,7 +46,7 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
         axis.set_ylabel("test loss (nats)")
         n = style.seeds(int(own["n_seeds"].max()), least=int(own["n_seeds"].min()))
         axis.set_title(f"{style.name(study, own['system'].iloc[0])}\n{n}")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
