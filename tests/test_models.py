@@ -189,6 +189,18 @@ def test_blog_vit_class_token_is_trained_only_when_asked() -> None:
     assert counts[1] - counts[0] == options["width"]
 
 
+@pytest.mark.parametrize("between", ["none", "tanh"])
+def test_blog_vit_s_head_has_an_activation_where_asked(between: str) -> None:
+    options = CONFIG["experiments"]["blog_vit"]["spec"]["model"]
+    assert options["head_activation"] == "none"
+    head = build_model(options | {"head_activation": between}, image=28).head
+    first, second, third = (layer for layer in head if isinstance(layer, nn.Linear))
+    x = torch.randn(3, 500)
+    hidden = first(x).tanh() if between == "tanh" else first(x)
+    torch.testing.assert_close(head(x), third(second(hidden).tanh()))
+    assert [layer.out_features for layer in (first, second, third)] == [250, 100, 10]
+
+
 def test_cnn_is_the_blog_s() -> None:
     """Convolutions, ReLU before max-pool, as the post writes them: same outputs and gradients."""
     ours = Cnn(dropout_features=0.25, dropout_hidden=0.5).double().eval()
