@@ -441,7 +441,7 @@ def test_losses_of_batches_are_a_curve_of_as_many_as_the_spec_logs(tmp_path: Pat
         gather(study_of(("one", 0), spec=spec), tmp_path)
 
 
-def test_a_record_of_other_code_needs_a_replay_of_its_experiment(
+def test_a_record_of_other_code_needs_replays_that_lead_to_today_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = study_spec()
@@ -452,12 +452,13 @@ def test_a_record_of_other_code_needs_a_replay_of_its_experiment(
     made = record("one", 0, spec=spec) | nothing | {"provenance": ours | nothing["provenance"]}
     write_record(tmp_path / "runs/one/seed0.json", made)
     monkeypatch.setattr(ledger, "LEDGER", tmp_path / "replays.jsonl")
-    said = rf"one/seed0.json was made by other training code \(old, now {today}\), and no replay of one has shown"
-    line = {"old": "old", "new": today, "machine": "m", "versions": {}, "date": "2026-01-01"}
-    for runs in ([], [{"experiment": "two"}]):
-        if runs:
-            ledger.Ledger.read().add([line | {"runs": runs}])
-        with pytest.raises(UserError, match=said):
-            collect(study, tmp_path)
-    ledger.Ledger.read().add([line | {"runs": [{"experiment": "one"}]}])
+    with pytest.raises(
+        UserError, match=rf"one/seed0.json was made by other training code \(old, now {today}\), and no"
+    ):
+        collect(study, tmp_path)
+    line = {"old": "old", "machine": "m", "versions": {}, "date": "2026-01-01", "runs": [{"experiment": "another"}]}
+    ledger.Ledger.read().add([line | {"new": "between"}])
+    with pytest.raises(UserError, match="no replay has shown that both give the same bits"):
+        collect(study, tmp_path)
+    ledger.Ledger.read().add([line | {"old": "between", "new": today}])
     assert len(collect(study, tmp_path).provenance) == 1

@@ -23,7 +23,7 @@ def test_records_are_clean_runs_that_this_training_code_makes(path: Path) -> Non
     record = read_record(path)
     file = PUBLISHED / f"runs/{record['experiment']}/seed{record['seed']}.json"
     assert path == (progress_file(file) if unfinished(record) else file)
-    assert Ledger.read().leads(*digests(record), record["experiment"])
+    assert Ledger.read().leads(*digests(record))
     assert record["provenance"]["git"]["dirty"] is False
 
 

@@ -202,7 +202,8 @@ def test_changing_one_experiment_reruns_that_one_alone(checkout: Checkout) -> No
     [
         ("training.py", "# looked at once", "# examined once", 0),
         ("models/vit.py", '"""The vision transformer', '"""A vision transformer', 0),
-        ("models/vit.py", "x + self.positions", "x - self.positions", 12),
+        ("models/vit.py", "x + self.positions", "x - self.positions", 10),  # whatever executes that file
+        ("models/cnn.py", ", 2).relu()", ", 2).relu().relu()", 2),
         ("figures/style.py", "import", "import json\nimport", 0),
     ],
 )
@@ -241,7 +242,7 @@ def test_an_edited_record_stops_the_analysis_with_one_sentence(checkout: Checkou
     before = path.read_bytes()
     try:
         path.write_bytes(re.sub(rb'"test/accuracy":[0-9.]+', b'"test/accuracy":99.9', before))
-        command = ["collect", "--study", "results/smoke/study.json", "--tables", "elsewhere"]
+        command = ["collect", "--study", "results/smoke/study.json", "--data", "data/mnist", "--tables", "elsewhere"]
         result = checkout.run(sys.executable, "-m", "pixelpatch", *command)
         assert result.returncode == 1
         assert "vit16_tiny/seed0.json was changed after it was written" in result.stderr

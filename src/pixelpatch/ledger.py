@@ -3,7 +3,8 @@
 A record carries the digest of the code that made it. Where that code changes and is meant to leave all bits alone,
 `python -m pixelpatch replay` trains some of the recorded runs again and, where all come out the same, adds lines to the
 ledger, which lies beside the code: from an old digest to a new one, by which runs, on what machine, when.
-A record is as good as new where such lines lead from its digest to today's, and a run of its own experiment is in each.
+A record is as good as new where such lines lead from its digest to today's. (A record of another kind of machine cannot
+be replayed here; that other experiments which execute the same code come out the same speaks for it too.)
 """
 
 import json
@@ -35,13 +36,14 @@ class Ledger:
         stat = path.stat() if path.exists() else None
         return _read(path, stat and (stat.st_mtime_ns, stat.st_size))
 
-    def leads(self, old: str, new: str, experiment: str) -> bool:
-        """Whether code of the digest `new` is known to make what `old` made of `experiment`."""
+    def leads(self, old: str, new: str, experiment: str | None = None) -> bool:
+        """Whether code of the digest `new` is known to make what `old` made; if given, by runs of `experiment`."""
         reached, waiting = {old}, [old]
         while waiting:
             here = waiting.pop()
             for line in self.lines:
-                if line["old"] == here and line["new"] not in reached and experiment in experiments(line):
+                shown = experiment is None or experiment in experiments(line)
+                if line["old"] == here and line["new"] not in reached and shown:
                     reached.add(line["new"])
                     waiting.append(line["new"])
         return new in reached

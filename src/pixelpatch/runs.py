@@ -193,7 +193,7 @@ class Run:
         """Whether today's code made it, or is known to make the same."""
         origin = record["provenance"]
         today = source_digest(self.spec, gpu=on_gpu(origin["device"]))
-        return Ledger.read().leads(origin["source"], today, self.experiment)
+        return Ledger.read().leads(origin["source"], today)
 
     def _tidy(self) -> None:
         """Remove what the run has left beside the record, but for the lock, which the caller has."""

@@ -156,10 +156,10 @@ def _of_other_code(run: dict, record: dict, ledger: Ledger) -> Iterator[str]:
     """A sentence where a record is of other code than today's, from which the replay ledger does not lead to it."""
     made_by = record["provenance"].get("source", "unknown")
     now = source_digest(record["spec"], gpu=on_gpu(record["provenance"].get("device") or "cpu"))
-    if not ledger.leads(made_by, now, run["experiment"]):
+    if not ledger.leads(made_by, now):
         yield (
-            f"{run['record']} was made by other training code ({made_by}, now {now}), and no replay of "
-            f"{run['experiment']} has shown that both give the same bits: `python -m pixelpatch replay` tries to."
+            f"{run['record']} was made by other training code ({made_by}, now {now}), and no replay has shown that "
+            "both give the same bits: `python -m pixelpatch replay` tries to."
         )
 
 
