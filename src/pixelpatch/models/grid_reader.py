@@ -8,7 +8,7 @@ from pixelpatch.models.dropout import Dropout
 from pixelpatch.models.transformer import Encoder, TransformerBlock
 from pixelpatch.models.vit import patches
 
-# Ten digits and three control tokens; the write-up counts 13 and names two, the padding token is the count's third.
+# Ten digits and three more tokens: the write-up counts 13 and names two. The third is used here alone, to pad with.
 START, FINISH, PAD = 10, 11, 12
 VOCABULARY = 13
 
