@@ -18,7 +18,7 @@ test: setup .venv/browser/ready
 	ruff format --check .
 	snakefmt --check .
 	snakemake --lint
-	python -m pytest tests/test_published.py  # by itself, for it looks at the clock
+	python -m pytest tests/test_published.py
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/test_published.py $(ARGS)
 
 # What may go wrong around a study, at full counts: damaged files, full disks, hostile input, a cluster that fails.

@@ -11,7 +11,7 @@ VOCABULARY = 13
 
 
 class PixelTransformer(nn.Module):
-    """`pit`: PyTorch's transformer encoder, post-norm, on one token per pixel."""
+    """`pixel_transformer`: PyTorch's transformer encoder, post-norm, all layers copies of one, on a token per pixel."""
 
     def __init__(self, *, width: int, depth: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -69,29 +69,73 @@ class BlogVit(nn.Module):
         return F.log_softmax(self.head(self.encoder(x)[:, 0]), dim=1)
 
 
-class GridReader(nn.Module):
-    """`seq2seq_2x2`: `nn.Transformer` from patches to tokens."""
+class PlainAttention(nn.Module):
+    """Attention by hand, from plain Linear layers: self-attention, or cross-attention to a memory."""
 
-    def __init__(self, *, patch: int, width: int, depth: int, heads: int, hidden: int, dropout: float) -> None:
+    def __init__(self, *, width: int, heads: int, cross: bool = False) -> None:
         super().__init__()
+        self.heads, self.cross = heads, cross
+        if cross:
+            self.q, self.kv = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        else:
+            self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, memory: Tensor | None = None, *, causal: bool = False) -> Tensor:
+        """`x` [B, T, D], and with `cross` a memory [B, N, D] → [B, T, D]."""
+        q, k, v = (self.q(x), *self.kv(memory).chunk(2, dim=-1)) if self.cross else self.qkv(x).chunk(3, dim=-1)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class PlainBlock(nn.Module):
+    """A pre-norm block without dropout; with `cross`, a decoder's."""
+
+    def __init__(self, *, width: int, heads: int, hidden: int, cross: bool = False) -> None:
+        super().__init__()
+        self.attention = PlainAttention(width=width, heads=heads)
+        self.cross = PlainAttention(width=width, heads=heads, cross=True) if cross else None
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width) if cross else None
+
+    def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
+        """`x` [B, T, D], and of a decoder the memory [B, N, D] → [B, T, D]."""
+        x = x + self.attention(self.norm1(x), causal=self.cross is not None)
+        if self.cross is None:
+            return x + self.mlp(self.norm2(x))
+        x = x + self.cross(self.norm2(x), memory)
+        return x + self.mlp(self.norm3(x))
+
+
+class GridReader(nn.Module):
+    """`seq2seq_2x2`: an encoder of patches and a decoder of tokens, both by hand, without a norm at their ends."""
+
+    def __init__(self, *, patch: int, width: int, depth: int, decoder_depth: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        sizes = {"width": width, "heads": heads, "hidden": hidden}
+        self.patch = patch
         self.patch_positions = nn.Parameter(torch.randn(1, (56 // patch) ** 2, width))
         self.token_positions = nn.Parameter(torch.randn(1, 5, width))
-        self.embed = nn.Conv2d(1, width, kernel_size=patch, stride=patch)
+        self.embed = nn.Linear(patch * patch, width)
+        self.encoder = nn.Sequential(*(PlainBlock(**sizes) for _ in range(depth)))
         self.tokens = nn.Embedding(VOCABULARY, width)
-        self.transformer = nn.Transformer(width, heads, depth, depth, hidden, dropout, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
+        self.decoder = nn.ModuleList(PlainBlock(**sizes, cross=True) for _ in range(decoder_depth))
         self.head = nn.Linear(width, VOCABULARY)
 
     def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
         """`images` [B, 1, 56, 56] and tokens so far [B, T] → logits of each next token [B, T, 13]."""
-        patches = self.dropout(self.embed(images).flatten(2).transpose(1, 2) + self.patch_positions)
-        words = self.dropout(self.tokens(tokens) + self.token_positions[:, : tokens.shape[1]])
-        mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1], device=tokens.device)
-        return self.head(self.transformer(patches, words, tgt_mask=mask, tgt_is_causal=True))
+        memory = self.embed(F.unfold(images, self.patch, stride=self.patch).transpose(1, 2)) + self.patch_positions
+        memory = self.encoder(memory)
+        x = self.tokens(tokens) + self.token_positions[:, : tokens.shape[1]]
+        for block in self.decoder:
+            x = block(x, memory)
+        return self.head(x)
 
 
 class TinyVit(nn.Module):
-    """`vit16_tiny`: a convolution cuts the patches, sine/cosine positions, pre-norm blocks, one Linear."""
+    """`vit16_tiny`: a convolution cuts the patches, sine/cosine positions, plain blocks, one Linear."""
 
     def __init__(self, *, image: int, patch: int, width: int, depth: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -100,10 +144,8 @@ class TinyVit(nn.Module):
         self.embed = nn.Conv2d(1, width, kernel_size=patch, stride=patch)
         angles = torch.arange(tokens).unsqueeze(1) * torch.exp(torch.arange(0, width, 2) * -math.log(1e4) / width)
         self.register_buffer("positions", torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width])
-        layer = nn.TransformerEncoderLayer(
-            width, heads, hidden, 0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.encoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        blocks = (PlainBlock(width=width, heads=heads, hidden=hidden) for _ in range(depth))
+        self.encoder = nn.Sequential(*blocks)
         self.head = nn.Linear(width, 10)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -114,21 +156,20 @@ class TinyVit(nn.Module):
 
 
 class SharedNormBlock(nn.Module):
-    """One pre-norm block of `vit4_assignment`: one LayerNorm for both halves."""
+    """One pre-norm block of `vit4_assignment`: one LayerNorm for both halves; attention's output is not dropped."""
 
     def __init__(self, *, width: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width), nn.Dropout(dropout)
         )
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` [B, T, D] → [B, T, D]."""
         y = self.norm(x)
-        x = x + self.dropout(self.attention(y, y, y, need_weights=False)[0])
+        x = x + self.attention(y, y, y, need_weights=False)[0]
         return x + self.mlp(self.norm(x))
 
 
@@ -164,14 +205,14 @@ def build_model(system: str, spec: dict[str, Any]) -> nn.Module:
 
     usual = ("width", "depth", "heads", "hidden")
     match system:
-        case "pit":
+        case "pixel_transformer":
             return PixelTransformer(**sizes(*usual, "dropout"))
         case "blog_cnn":
             return BlogCnn(**sizes("dropout_features", "dropout_hidden"))
         case "blog_vit":
             return BlogVit(**sizes("patch", *usual, "dropout"))
         case "seq2seq_2x2":
-            return GridReader(**sizes("patch", *usual, "dropout"))
+            return GridReader(**sizes("patch", *usual, "decoder_depth"))
         case "vit16_tiny":
             return TinyVit(image=spec["data"]["resize"], **sizes("patch", *usual))
         case "vit4_assignment":

@@ -1,8 +1,8 @@
 """What a user would run instead: the training of each system as its write-up does it, from stock PyTorch parts.
 
-A DataLoader over single images (PIL images and torchvision's transforms, but for `pit`, which reads rows of numbers),
-`torch.nn`'s own layers, `torch.optim` at its defaults, the textbook loop; Lightning for `vit4_assignment`. Sizes and
-rates are those of the spec in config.yaml. Nothing here imports `pixelpatch`.
+A DataLoader over single images (PIL images and torchvision's transforms, but for `pixel_transformer`, which reads rows
+of numbers), `torch.nn`'s own layers, `torch.optim` as a write-up calls it, the textbook loop; Lightning for
+`vit4_assignment`. Sizes and rates are those of the spec in config.yaml. Nothing here imports `pixelpatch`.
 
     python benchmarks/baselines.py blog_cnn --data data/mnist --workers 2 --threads 1
 """
@@ -44,9 +44,10 @@ class MNIST(datasets.MNIST):
 
 
 class Rows(Dataset):
-    """`pit`: rows of a table, the label first, then 784 pixels, divided by 255; item i is (image [1, 28, 28], label).
+    """`pixel_transformer`: rows of a table, the label first, then 784 pixels; item i is (image [1, 28, 28], label).
 
-    The notebook's CSV files are Colab's; this table has the same columns and as many rows, of MNIST's own images.
+    Pixels are divided by 255. The notebook's CSV files are Colab's; this table has the same columns and as many rows,
+    of MNIST's own images.
     """
 
     def __init__(self, folder: Path, *, images: int) -> None:
@@ -62,17 +63,17 @@ class Rows(Dataset):
 
 
 class Grids(Dataset):
-    """`seq2seq_2x2`: item i is a 2×2 grid [1, 56, 56] of four digits drawn at random, and its tokens [6]."""
+    """`seq2seq_2x2`: item i is a 2×2 grid [1, 56, 56] of four digits, drawn once, and its tokens [6]."""
 
-    def __init__(self, folder: Path, *, grids: int) -> None:
+    def __init__(self, folder: Path, *, grids: int, seed: int) -> None:
         self.mnist = MNIST(folder, transform=transforms.Compose([transforms.ToTensor(), NORMALISE]))
-        self.grids = grids
+        self.grids = torch.randint(len(self.mnist), (grids, 4), generator=torch.Generator().manual_seed(seed))
 
     def __len__(self) -> int:
-        return self.grids
+        return len(self.grids)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        images, labels = zip(*(self.mnist[i] for i in torch.randint(len(self.mnist), (4,)).tolist()), strict=True)
+        images, labels = zip(*(self.mnist[i] for i in self.grids[index].tolist()), strict=True)
         grid = torch.cat([torch.cat(images[:2], dim=2), torch.cat(images[2:], dim=2)], dim=1)
         return grid, torch.tensor([START, *labels, FINISH])
 
@@ -86,10 +87,10 @@ def build_dataset(system: str, spec: dict[str, Any], folder: Path) -> Dataset:
     """The training set of `system`, one image at a time, from the raw files in `folder`."""
     data = spec["data"]
     match system:
-        case "pit":
+        case "pixel_transformer":
             return Rows(folder, images=data["sample"]["images"] - 1 - data["validation"]["images"])
         case "seq2seq_2x2":
-            return Grids(folder, grids=data["grids"]["train"])
+            return Grids(folder, grids=data["grids"]["train"], seed=data["grids"]["seed"])
         case "vit16_tiny":
             resize = transforms.Resize((data["resize"], data["resize"]))
             return MNIST(folder, transform=transforms.Compose([resize, transforms.ToTensor()]))
@@ -141,9 +142,10 @@ LOSSES: dict[str, Loss] = {
 
 
 def build_optimiser(model: nn.Module, training: dict[str, Any]) -> torch.optim.Optimizer:
-    """The write-up's optimiser, everything but the learning rate at PyTorch's defaults."""
+    """The write-up's optimiser; what the spec does not set is at PyTorch's default."""
     optimisers = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    return optimisers[training["optimiser"]](model.parameters(), lr=training["learning_rate"])
+    momentum = {"momentum": training["momentum"]} if "momentum" in training else {}
+    return optimisers[training["optimiser"]](model.parameters(), lr=training["learning_rate"], **momentum)
 
 
 @dataclass

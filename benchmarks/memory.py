@@ -10,23 +10,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from pixelpatch.data import Digits, Grids, load_mnist
+from pixelpatch.checkpoint import State
+from pixelpatch.data import load_mnist
 from pixelpatch.memory import peak_memory_mb
 from pixelpatch.models import build_model
-from pixelpatch.training import build_optimiser, evaluate, set_up, training_step
+from pixelpatch.training import build_optimiser, build_task, evaluate, set_up, training_step
 
 
 def one_step(spec: dict[str, Any], folder: Path, device: str) -> None:
     """What every step of a run does, once."""
     training, size = spec["training"], spec["evaluation"]["batch"]
     set_up(training, 0, device=device, threads=1)
-    rng = torch.Generator(device).manual_seed(0)
-    data = spec["data"] | {"limit": {"validation": size, "test": size}}
-    task = (Grids if "grids" in data else Digits)(data, load_mnist(folder), torch.device(device))
+    spec = spec | {"data": spec["data"] | {"limit": {"validation": size, "test": size}}}
+    task, rng = build_task(spec, 0, load_mnist(folder), device)
     model = build_model(spec["model"], image=task.image).to(device)
-    step = training_step(model, build_optimiser(model, training), training)
+    step, _ = training_step(State(model, build_optimiser(model, training), rng), spec, task)
     step(*next(iter(task.batches(training["batch"], rng, drop_last=False))))
     evaluate(model, task, "test", spec, rng)
 

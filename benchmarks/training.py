@@ -41,7 +41,7 @@ from pixelpatch.record import read_record
 from pixelpatch.training import processor
 
 HERE = Path(__file__).parent
-SYSTEMS = ("pit", "blog_cnn", "blog_vit", "seq2seq_2x2", "vit16_tiny", "vit4_assignment")
+SYSTEMS = ("pixel_transformer", "blog_cnn", "blog_vit", "seq2seq_2x2", "vit16_tiny", "vit4_assignment")
 EPOCHS = 3  # of ours in one measurement; the first is the warm-up
 TRIAL_SECONDS, SECONDS = 2.5, 6.0  # that one measurement lasts, start and warm-up aside
 SPEED_UP = 4.0  # guessed, to choose how many images ours is tried on
@@ -170,7 +170,7 @@ def flops_per_image(spec: Spec) -> float:
     count = 2
     with torch.device("meta"):
         side = image_side(spec["data"])
-        model = build_model(spec["model"], image=side).train()
+        model = build_model(spec["model"], image=side).to("meta").train()
         images = torch.empty(count, 1, side, side)
         inputs = (images, torch.zeros(count, 5, dtype=torch.long)) if "grids" in spec["data"] else (images,)
         with FlopCounterMode(display=False) as counter:

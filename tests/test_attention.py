@@ -1,5 +1,7 @@
 """What models look at, held against PyTorch's own attention and against what the models themselves answer."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -50,9 +52,12 @@ def test_a_watched_forward_is_the_same_and_leaves_weights_that_sum_to_one() -> N
     assert not seen  # watched no more
 
 
-def test_reading_is_the_model_s_own_reading() -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"norm": "pre", "decoder_depth": 1, "attention_init": "linear", "final_norm": False}]
+)
+def test_reading_is_the_model_s_own_reading(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    model = GridReader(**READER).eval()
+    model = GridReader(**READER | options).eval()
     grids = torch.randn(6, 1, 8, 8)
     expected = model.read(grids)
     for grid, tokens in zip(grids, expected.tolist(), strict=True):

@@ -26,6 +26,7 @@ def study_of(claims: dict[str, dict[str, dict]], narrowed: tuple[str, ...] = (),
             system: {
                 "narrowed": system in narrowed,
                 "narrowing": "1 of 25 epochs" if system in narrowed else "",
+                "spec": {"training": {"epochs": 25, "log_every": 10}},
                 "claims": {name: {"text": f"the text of {name}"} | claim for name, claim in block.items()},
             }
             for system, block in claims.items()
@@ -33,8 +34,8 @@ def study_of(claims: dict[str, dict[str, dict]], narrowed: tuple[str, ...] = (),
     }
 
 
-def judged(study: dict, runs: Runs) -> pd.DataFrame:
-    """The verdicts on a study whose runs have these metrics and curves, indexed by claim."""
+def judged(study: dict, runs: Runs, facts: Runs | None = None) -> pd.DataFrame:
+    """The verdicts on a study whose runs have these metrics and curves, indexed by claim; its facts are theirs."""
     numbers, curves = [], []
     for system, metrics in runs.items():
         narrowed = study["experiments"][system]["narrowed"]
@@ -48,7 +49,12 @@ def judged(study: dict, runs: Runs) -> pd.DataFrame:
         study,
         pd.DataFrame(numbers, columns=["experiment", "seed", "narrowed", "metric", "value"]),
         pd.DataFrame(curves, columns=["experiment", "seed", "narrowed", "metric", "epoch", "value"]),
-    )
+        pd.DataFrame(
+            {(system, metric): (system, metric, str(values[0])) for system, metrics in (facts or runs).items()
+             for metric, values in metrics.items() if metric.startswith(("model/", "data/"))}.values(),
+            columns=["experiment", "metric", "value"],
+        ),
+    )  # fmt: skip
     assert list(table) == COLUMNS
     return table.set_index("claim")
 
@@ -140,9 +146,78 @@ def test_an_exact_fact_is_compared_and_not_tested(documented: str, times: int, v
     assert np.isnan([row.p_value, row.p_holm, row.interval_low]).all()
 
 
-def test_a_fact_that_differs_between_seeds_is_an_ordinary_number() -> None:
-    claim = {"metric": "data/train_images", "documented": "1000"}
-    assert one_claim(claim, {"data/train_images": [990, 1010, 1005]}).p_value > ALPHA
+@pytest.mark.parametrize(("labels", "verdict"), [([1, 4, 7, 4], "reproduced"), ([1, 4, 4, 7], "other")])
+def test_facts_and_first_labels_are_judged_without_any_run(labels: list[int], verdict: str) -> None:
+    claims = {
+        "labels": {"metric": "data/validation_first_labels", "first_labels": labels},
+        "images": {"metric": "data/train_images", "documented": "17999"},
+    }
+    facts = {"pit": {"data/validation_first_labels": ["1 4 7 4"], "data/train_images": [17999]}}
+    table = judged(study_of({"pit": claims}, narrowed=("pit",)), {}, facts)
+    assert table.verdict.to_dict() == {"labels": verdict, "images": "reproduced"}
+    assert table.loc["labels", "documented"] == " ".join(map(str, labels))
+    assert set(table.n_seeds) == {0}
+
+
+# Runs in progress: curves of so many epochs, and no final number.
+
+PRINTED = " ".join(f"{2 - epoch / 20:.2f}" for epoch in range(25))
+OF_EPOCHS = {
+    "curve": {"metric": "train/loss", "curve": PRINTED},
+    "epoch-3": {"metric": "train/loss", "epoch": 3, "documented": "1.90"},
+    "epoch-9": {"metric": "train/loss", "epoch": 9, "documented": "1.60"},
+    "falls": {"metric": "train/loss", "falls_every_epoch": True},
+    "dips": {"metric": "train/loss", "dips_at": [[3, 4]]},
+    "dips-late": {"metric": "train/loss", "dips_at": [[13, 14]]},
+    "final": ACCURACY,
+}
+
+
+def as_printed(seed: int, epochs: int, offset: float = 0.0) -> list[float]:
+    """The first epochs of a run like the printed one, a hundredth of its seed apart."""
+    return [float(figure) + offset + (seed - 1) / 100 for figure in PRINTED.split()[:epochs]]
+
+
+def test_a_run_in_progress_speaks_for_its_epochs_and_for_no_final_number() -> None:
+    lengths = [8, 5, 6, 2]  # three have finished five epochs or more
+    runs = {"pit": {"train/loss": [as_printed(seed, epochs) for seed, epochs in enumerate(lengths)]}}
+    table = judged(study_of({"pit": OF_EPOCHS}), runs)
+    table = table[table.kind != "self-check"]
+    assert table.verdict.to_dict() == {
+        "curve": "reproduced",
+        "epoch-3": "reproduced",
+        "epoch-9": "not tested",
+        "falls": "reproduced",
+        "dips": "reproduced",
+        "dips-late": "not tested",
+        "final": "not tested",
+    }
+    for name in ("curve", "epoch-3", "falls", "dips"):
+        assert table.loc[name, "note"].startswith("epochs 1 to 5 of 25"), name
+        assert table.loc[name, "n_seeds"] == 3
+    assert table.loc["epoch-9", "note"] == "only epochs 1 to 5 of 25 have run"
+    assert table.loc["final", "note"] == "no run is finished"
+    assert table.loc["curve", "replicated_mean"] == pytest.approx(as_printed(1, 5)[-1])
+    far = judged(study_of({"pit": OF_EPOCHS}), {"pit": {"train/loss": [as_printed(seed, 5, 0.5) for seed in range(3)]}})
+    assert far.loc["curve", "verdict"] == "higher"
+
+
+def test_enough_finished_runs_are_judged_to_the_end_whatever_is_in_progress() -> None:
+    finished = [as_printed(seed, 25) for seed in range(3)]
+    runs = {"train/loss": [*finished, as_printed(3, 4)], "test/accuracy": [94.9, 95.0, 95.2]}
+    table = judged(study_of({"pit": OF_EPOCHS}), {"pit": runs})
+    assert table.loc["curve", ["verdict", "n_seeds", "note"]].tolist() == ["reproduced", 3, "band at epoch 25"]
+    assert table.loc["final", "verdict"] == "reproduced"
+    few = judged(study_of({"pit": OF_EPOCHS}), {"pit": {"train/loss": [as_printed(0, 7), as_printed(1, 4)]}})
+    assert few.loc["curve", "note"] == "epochs 1 to 4 of 25; band at epoch 4; at least 1 more seed"
+    assert few.loc["curve", "verdict"] == "undecided"
+
+
+def test_a_training_log_is_a_curve_of_single_batches() -> None:
+    log = {"metric": "train/batch_loss", "curve": "2.3 2.0 1.5"}
+    runs = {"train/batch_loss": [[2.3, 2.0 + d, 5.0] for d in (-0.1, 0.1, 0.0)], "test/loss": [1.0] * 3}
+    row = one_claim(log, runs)
+    assert (row.verdict, row.note) == ("higher", "band at batch 21; most extreme at batch 21")
 
 
 def test_holms_family_is_all_numbers_curves_and_comparisons_but_no_fact_and_no_property() -> None:
@@ -268,7 +343,7 @@ def falling(n: int, dips: int) -> dict[str, list]:
     ],
 )
 def test_a_property_is_reproduced_by_one_run_that_shows_it(n: int, dips: int, verdict: str, note: str) -> None:
-    row = one_claim({"metric": "validation/accuracy", "dips_only_at": [[2, 3]]}, falling(n, dips))
+    row = one_claim({"metric": "validation/accuracy", "dips_at": [[2, 3]]}, falling(n, dips))
     assert (row.verdict, row.note, row.kind, row.documented) == (verdict, note, "property", "1")
     assert row.p_value == pytest.approx(stats.beta.mean(dips + 0.5, n - dips + 0.5))  # Jeffreys' posterior
     assert row.replicated_mean == dips / n
@@ -368,7 +443,7 @@ def test_a_study_without_runs_tests_nothing() -> None:
     [
         (CURVE | {"curve": "2 1"}, "experiments.pit.claims.it documents 2 epochs, but the runs of pit have 3 epochs"),
         ({"metric": "train/loss", "epoch": 4, "documented": "1"}, "speaks of epoch 4, but the runs of pit have 3"),
-        ({"metric": "train/loss", "dips_only_at": [[13, 14]]}, "speaks of epoch 14, but the runs of pit have 3"),
+        ({"metric": "train/loss", "dips_at": [[13, 14]]}, "speaks of epoch 14, but the runs of pit have 3"),
         (
             {"metric": "test/acuracy", "documented": "1"},
             "'test/acuracy', which 0 of 4 runs.* choose from partial, test/acc",

@@ -5,17 +5,22 @@ import math
 import numpy as np
 import pytest
 import torch
+from configurations import CONFIG
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 from sklearn.model_selection import train_test_split
 from torch import Generator, Tensor
-from torch.utils.data import random_split
+from torch.utils.data import DataLoader, random_split
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as TF
 
-from pixelpatch.data import Digits, Grids, augment, crop_boxes, make_splits, prepare, shuffled_batches, tile
+from pixelpatch.augmentation import augment, crop_boxes
+from pixelpatch.data import cut_into_batches, make_splits, permutation, prepare
+from pixelpatch.dataloader_order import dataloader_permutation
+from pixelpatch.digits import Digits
+from pixelpatch.grids import Grids, tile
 
 CROP = {"scale": [0.8, 1.0], "ratio": [0.9, 1.1]}
 
@@ -146,11 +151,25 @@ def test_tiles_are_row_by_row() -> None:
 
 @given(count=st.integers(1, 50), size=st.integers(1, 60), seed=st.integers(0, 1000))
 def test_an_epoch_has_every_image_once(count: int, size: int, seed: int) -> None:
-    batches = shuffled_batches(count, size, Generator().manual_seed(seed), drop_last=False)
-    assert sorted(torch.cat(batches).tolist()) == list(range(count))
-    full = shuffled_batches(count, size, Generator().manual_seed(seed), drop_last=True)
+    order = permutation(count, Generator().manual_seed(seed))
+    batches = cut_into_batches(order, size, drop_last=False)
+    assert torch.equal(torch.cat(batches), order)
+    assert sorted(order.tolist()) == list(range(count))
+    full = cut_into_batches(order, size, drop_last=True)
     assert all(len(batch) == size for batch in full)
     assert len(full) == count // size
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 1), (10, 3), (257, 64), (60000, 64)])
+def test_an_epoch_s_order_can_be_dataloader_s(count: int, size: int) -> None:
+    """Of a real DataLoader over three epochs; what else is drawn between epochs goes on alike."""
+    torch.manual_seed(count)
+    loader = DataLoader(range(count), batch_size=size, shuffle=True)
+    theirs = [(torch.cat(list(loader)), torch.rand(1)) for _ in range(3)]
+    torch.manual_seed(count)
+    for order, following in theirs:
+        assert torch.equal(dataloader_permutation(count, torch.default_generator), order)
+        assert torch.equal(torch.rand(1), following)
 
 
 def test_digits_epochs_differ_and_labels_stay_with_their_images(digits: dict[str, Tensor]) -> None:
@@ -195,3 +214,17 @@ def test_test_grids_are_the_same_for_every_seed(digits: dict[str, Tensor]) -> No
     limited = Grids(spec | {"limit": {"train": 5, "test": 10}}, digits, torch.device("cpu"))
     assert len(limited.test) == 10
     assert limited.epoch_images == 5
+
+
+def test_the_grids_are_the_author_s_very_grids(numbered: dict[str, Tensor]) -> None:
+    """The first ones by SYSTEMS.md; all by the author's loop, which draws grid after grid, each split from its seed."""
+    spec = CONFIG["experiments"]["seq2seq_2x2"]["spec"]["data"]
+    task = Grids(spec, numbered, torch.device("cpu"))
+    assert task.fixed_train[0].tolist() == [37542, 46067, 46876, 46414]
+    assert task.test[0].tolist() == [7542, 6067, 6876, 6414]
+    for drawn, images, count in ((task.fixed_train, 60_000, 60_000), (task.test, 10_000, 10_000)):
+        torch.manual_seed(42)
+        assert torch.equal(drawn, torch.stack([torch.randint(images, (4,)) for _ in range(count)]))
+    one_after_the_other = Grids(spec | {"grids": spec["grids"] | {"seed_per_split": False}}, numbered, task.test.device)
+    assert torch.equal(one_after_the_other.test, task.test)
+    assert one_after_the_other.fixed_train[0].tolist() != task.fixed_train[0].tolist()

@@ -64,7 +64,7 @@ def test_test_digits_are_classified_as_in_the_records(made: "demo.Demo") -> None
             assert 0.1 < float(probability) <= 1
             assert answer != second
             agree[experiment] += str(answer) == records[experiment][image]
-    assert agree.pop("blog_vit") >= 0.9 * len(chosen)
+    assert agree.pop("blog_vit", len(chosen)) >= 0.9 * len(chosen)  # where it is published
     assert set(agree.values()) == {len(chosen)}
 
 
@@ -203,7 +203,7 @@ def test_a_drawn_digit_is_read_by_every_architecture(
     draw(page, page.locator("canvas:visible").first, points)
     page.get_by_role("button", name="Classify").click()
     page.get_by_text(re.compile("All read|They do not agree")).wait_for()
-    page.get_by_role("gridcell", name="vit4_assignment").wait_for()
+    page.get_by_role("gridcell", name="vit16_tiny").wait_for()
     cells = page.get_by_role("gridcell").all_inner_texts()  # model, what it sees, what it reads, probability, or else
     read = [int(answer) for answer in cells[2::5]]
     assert len(read) == len(list(WEIGHTS.glob("*.safetensors"))) - 1  # all but the sequence model's

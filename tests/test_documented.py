@@ -45,7 +45,7 @@ def test_only_the_text_of_a_number_is_a_printed_number(text: object) -> None:
         ({"documented": "106", "times": 1000}, "number", "106000"),
         ({"curve": " 2.0  1.50\n1.1 "}, "curve", "2.0 1.50 1.1"),
         ({"falls_every_epoch": True}, "property", "1"),
-        ({"dips_only_at": []}, "property", "1"),
+        ({"dips_at": []}, "property", "1"),
         ({"better_than": "other", "documented": "7.17"}, "better", "7.17"),
         ({"better_than": "other"}, "better", ""),
         ({"not_tested": "needs an A100"}, "number", ""),
@@ -69,8 +69,8 @@ def test_falls_are_between_epochs_and_ties_are_none() -> None:
 @given(st.lists(st.integers(-5, 5), min_size=2, max_size=12))
 def test_a_curve_shows_exactly_its_own_falls(curve: list[int]) -> None:
     pairs = [list(pair) for pair in falls(curve)]
-    assert shows({"dips_only_at": pairs}, curve)
-    assert not shows({"dips_only_at": [*pairs, [len(curve), len(curve) + 1]]}, curve)
+    assert shows({"dips_at": pairs}, curve)
+    assert not shows({"dips_at": [*pairs, [len(curve), len(curve) + 1]]}, curve)
     assert shows({"falls_every_epoch": True}, curve) == (curve == sorted(set(curve), reverse=True))
 
 
@@ -80,8 +80,8 @@ CURVE = {"metric": "validation/accuracy", "curve": "50.0 60.0 59.5 70.0 70.0"}
 @pytest.mark.parametrize(
     ("claim", "outcome"),
     [
-        ({"dips_only_at": [[2, 3]]}, ("consistent", "its table falls at 2–3")),
-        ({"dips_only_at": [[3, 4]]}, ("contradicted", "its table falls at 2–3")),
+        ({"dips_at": [[2, 3]]}, ("consistent", "its table falls at 2–3")),
+        ({"dips_at": [[3, 4]]}, ("contradicted", "its table falls at 2–3")),
         ({"falls_every_epoch": True}, ("contradicted", "its table falls at 2–3")),
         ({"documented": "59.5", "epoch": 3}, ("consistent", "its table shows 59.5 at epoch 3")),
         ({"documented": "59", "epoch": 3}, ("consistent", "its table shows 59.5 at epoch 3")),

@@ -232,7 +232,7 @@ def folder(tmp_path: Path) -> Callable[[Samples], Path]:
     def make(samples: Samples) -> Path:
         (tmp_path / "study.json").write_text(json.dumps(study_of()), encoding="utf-8")
         runs_of(samples).to_csv(tmp_path / "runs.csv", index=False)
-        made_in(samples).to_csv(tmp_path / "provenance.csv", index=False)
+        made_in(samples).assign(lost="", epochs=1, of_epochs=1).to_csv(tmp_path / "provenance.csv", index=False)
         return tmp_path
 
     return make
@@ -299,4 +299,4 @@ def test_such_a_check_is_no_system_in_claims_comparisons_accuracies_and_figures(
     assert style.present(study, runs) == list(style.looks(study)) == ["plain", "other"]
     study["experiments"]["fast"]["claims"] = {"it": {"text": "…", "metric": "test/accuracy", "documented": "93"}}
     curves = pd.DataFrame(columns=["experiment", "seed", "narrowed", "metric", "epoch", "value"])
-    assert judge(study, runs, curves).empty
+    assert judge(study, runs, curves, pd.DataFrame(columns=["experiment", "metric", "value"])).empty

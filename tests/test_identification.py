@@ -27,7 +27,8 @@ def study_of(documented: dict[str, str]) -> dict[str, Any]:
         for name, claims in {"cnn": ("accuracy", "loss"), "vit": ("accuracy",)}.items()
     }
     for rate in RATES:
-        training, every = {"learning_rate": rate, "epochs": EPOCHS}, {"test_every_epoch": True}
+        training = {"learning_rate": rate, "epochs": EPOCHS, "softmax_before_loss": False}
+        every = {"test_every_epoch": True}
         spec = {"training": training, "model": {}, "evaluation": every}
         settings = {"training.learning_rate": rate}
         experiments[f"grid-{rate}"] = {
@@ -258,7 +259,7 @@ def test_readers_see_the_best_cell_first() -> None:
             "momentum to match",
         ),
         ("by.claims", ["test-images"], "by.claims has 'test-images', no number of blog_cnn"),
-        ("by", {"experiment": "blog_vit", "claims": ["test-loss"]}, "which trains a cnn; blog_vit is a blog_vit."),
+        ("by", {"experiment": "blog_vit", "claims": ["test-loss"]}, "which trains a cnn; by.experiment is a blog_vit."),
         (
             "predicts",
             [{"family": "blog_budget", "experiment": "blog_cnn", "claims": ["test-loss"]}],

@@ -136,7 +136,7 @@ def records(folder: Path) -> dict[str, bytes]:
         ("train {study} --experiment small --data x", "--experiment is for a single run, without a study.json; choose"),
         ("train {study} --data {study}", "train-images-idx3-ubyte cannot be read (Not a directory)"),
         ("train {study} --data x --device gpu", "--device is gpu; what PyTorch can use here is cpu"),
-        ("collect --study missing.json --tables x", "missing.json cannot be read: No such file"),
+        ("collect --study missing.json --data x --tables x", "missing.json cannot be read: No such file"),
         ("tables claims --study {study} --tables missing", "missing/runs.csv"),
         (
             "figure confusoin --study {study} --tables x --data x --output x.png",
@@ -187,6 +187,7 @@ def test_the_program_itself_says_it_and_shows_no_traceback(tmp_path: Path) -> No
         ("train --data x --seed -1", "-1"),
         ("train --data x --seed one", "argument --seed: one is no whole number from 0 on"),
         ("train --data x --seed 4294967296", "argument --seed: 4294967296 is no whole number from 0 on"),
+        ("train --data x --until 0", "argument --until: 0 is no whole number from 1 on"),
         ("train --data x --threads 0", "argument --threads: 0 is no whole number from 1 on"),
         ("demo --weights x --data x --port 99999", "argument --port: 99999 is no whole number from 1 to 65535"),
         ("verify x --data x --minutes nan", "argument --minutes: nan is no number above zero"),
@@ -207,7 +208,7 @@ def test_a_wrong_command_line_is_shown_the_right_one(
 
 def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     verbs = ["fetch", "study", "train", "weights", "track", "collect", "tables", "figure", "findings", "report", "show"]
-    verbs += ["demo", "verify", "readme"]
+    verbs += ["demo", "verify", "replay", "readme"]
     with pytest.raises(SystemExit):
         command.main(["--help"])
     listed = capsys.readouterr().out
@@ -432,7 +433,12 @@ def test_what_diverged_is_said_also_where_the_rest_cannot_go_on(run: Run, mnist:
             {},
             "evaluation.batch is missing. evaluation.order is missing. evaluation.checkpoint is missing.",
         ),
-        ("evaluation", 5, "evaluation is 5; it must have the keys batch order checkpoint test_every_epoch (optional)."),
+        (
+            "evaluation",
+            5,
+            "evaluation is 5; it must have the keys batch order loss_mean (optional) checkpoint "
+            "test_every_epoch (optional).",
+        ),
         (
             "data.limit",
             5,
@@ -445,7 +451,13 @@ def test_what_diverged_is_said_also_where_the_rest_cannot_go_on(run: Run, mnist:
         ("model.dropout", 1.5, "dropout is 1.5; choose a rate from 0 up to, but not including, 1."),
         ("model.wdth", 8, "wdth"),
         ("model.width", "8", "cannot be trained"),
-        ("model.name", "vitt", "'vitt' is missing or unknown"),
+        ("model.name", "vitt", "model.name is 'vitt', which is no model."),
+        ("model.layer_init", "copy", "model.layer_init is 'copy'; did you mean copied? Known: independent, copied."),
+        (
+            "training.one_generator",
+            True,
+            "training.one_generator goes on from fixed training grids; it needs data.grids",
+        ),
         ("training.optimiser", "rmsprop", "'rmsprop' is missing or unknown"),
         ("training.momentum", 0.5, "momentum"),
         (

@@ -8,7 +8,7 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixelpatch.models import MODELS, build_model
+from pixelpatch.models import build_model
 from pixelpatch.models.blog_vit import BlogVit
 from pixelpatch.models.cnn import Cnn
 from pixelpatch.models.grid_reader import FINISH, PAD, START, GridReader
@@ -34,7 +34,7 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-@pytest.mark.parametrize(("experiment", "count"), [("pit", 1_292_042), ("vit4_assignment", 106_122)])
+@pytest.mark.parametrize(("experiment", "count"), [("pixel_transformer", 1_292_042), ("vit4_assignment", 106_122)])
 def test_documented_parameter_counts(experiment: str, count: int) -> None:
     assert parameters(documented_model(experiment)) == count
 
@@ -82,7 +82,7 @@ def test_patch_embedding_is_the_strided_convolution() -> None:
 
 def test_pixel_transformer_is_pytorch_s_encoder() -> None:
     """The notebook's model from stock modules, with our weights."""
-    model = documented_model("pit").double()
+    model = documented_model("pixel_transformer").double()
     layer = nn.TransformerEncoderLayer(128, 8, 512, 0.1, "gelu", batch_first=True)
     encoder = nn.TransformerEncoder(layer, 6, enable_nested_tensor=False).double().eval()
     names = {
@@ -189,6 +189,18 @@ def test_blog_vit_class_token_is_trained_only_when_asked() -> None:
     assert counts[1] - counts[0] == options["width"]
 
 
+@pytest.mark.parametrize("between", ["none", "tanh"])
+def test_blog_vit_s_head_has_an_activation_where_asked(between: str) -> None:
+    options = CONFIG["experiments"]["blog_vit"]["spec"]["model"]
+    assert options["head_activation"] == "none"
+    head = build_model(options | {"head_activation": between}, image=28).head
+    first, second, third = (layer for layer in head if isinstance(layer, nn.Linear))
+    x = torch.randn(3, 500)
+    hidden = first(x).tanh() if between == "tanh" else first(x)
+    torch.testing.assert_close(head(x), third(second(hidden).tanh()))
+    assert [layer.out_features for layer in (first, second, third)] == [250, 100, 10]
+
+
 def test_cnn_is_the_blog_s() -> None:
     """Convolutions, ReLU before max-pool, as the post writes them: same outputs and gradients."""
     ours = Cnn(dropout_features=0.25, dropout_hidden=0.5).double().eval()
@@ -207,17 +219,23 @@ def test_cnn_is_the_blog_s() -> None:
         torch.testing.assert_close(a, b)
 
 
-def reader(norm: str = "post") -> GridReader:
+def reader(norm: str = "post", *, decoder_depth: int | None = None, final_norm: bool = True) -> GridReader:
     return GridReader(
-        image=56, patch=14, width=16, depth=2, heads=4, hidden=32, dropout=0.1, norm=norm, activation="relu"
-    ).double()
+        image=56, patch=14, width=16, depth=2, heads=4, hidden=32, dropout=0.1, norm=norm, activation="relu",
+        decoder_depth=decoder_depth, final_norm=final_norm,
+    ).double()  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")  # PyTorch's own, about a fast path that it does not take
+@pytest.mark.parametrize("final_norm", [True, False])
+@pytest.mark.parametrize("decoder_depth", [None, 3])
 @pytest.mark.parametrize("norm", ["pre", "post"])
-def test_grid_reader_is_pytorch_s_transformer(norm: str) -> None:
-    ours = reader(norm).eval()
-    theirs = nn.Transformer(16, 4, 2, 2, 32, batch_first=True, norm_first=norm == "pre").double().eval()
+def test_grid_reader_is_pytorch_s_transformer(norm: str, decoder_depth: int | None, final_norm: bool) -> None:
+    ours = reader(norm, decoder_depth=decoder_depth, final_norm=final_norm).eval()
+    theirs = nn.Transformer(16, 4, 2, decoder_depth or 2, 32, batch_first=True, norm_first=norm == "pre")
+    theirs = theirs.double().eval()
+    if not final_norm:
+        theirs.encoder.norm = theirs.decoder.norm = None
     for theirs_layer, block in zip(theirs.encoder.layers, ours.encoder, strict=True):
         theirs_layer.self_attn.load_state_dict(block.attention.state_dict())
         theirs_layer.norm2.load_state_dict(block.mlp_norm.state_dict())
@@ -266,8 +284,12 @@ def test_greedy_reading_is_the_step_by_step_argmax_and_stops_at_finish() -> None
 @pytest.mark.parametrize(
     ("name", "change", "sentence"),
     [
-        ("pit", {"patch": 3}, "patch is 3, which does not divide the 28-pixel image; choose from 1, 2, 4, 7, 14, 28"),
-        ("pit", {"heads": 7}, "heads is 7, which does not divide the width 128"),
+        (
+            "pixel_transformer",
+            {"patch": 3},
+            "patch is 3, which does not divide the 28-pixel image; choose from 1, 2, 4, 7, 14, 28",
+        ),
+        ("pixel_transformer", {"heads": 7}, "heads is 7, which does not divide the width 128"),
         ("blog_vit", {"patch": 5}, "patch is 5, which does not divide"),
         ("seq2seq_2x2", {"heads": 5}, "heads is 5, which does not divide the width 64"),
     ],
@@ -278,6 +300,13 @@ def test_settings_that_do_not_fit_are_refused(name: str, change: dict, sentence:
         build_model(model, image=IMAGE.get(name, 28))
 
 
-def test_the_registry_has_every_model_of_the_study() -> None:
-    assert {block["spec"]["model"]["name"] for block in systems(CONFIG).values()} <= set(MODELS)
-    assert isinstance(documented_model("pit"), VisionTransformer)
+def test_a_model_is_called_by_its_file_s_name() -> None:
+    kinds = {name: type(documented_model(name)) for name in systems(CONFIG)}
+    vit = dict.fromkeys(("pixel_transformer", "vit16_tiny", "vit4_assignment"), VisionTransformer)
+    assert kinds == vit | {"blog_cnn": Cnn, "blog_vit": BlogVit, "seq2seq_2x2": GridReader}
+
+
+@pytest.mark.parametrize("name", ["pit", "dropout", "transformer"])  # no file; files without a model
+def test_a_name_that_is_no_model_s_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"model.name is '{name}', which is no model"):
+        build_model({"name": name}, image=28)

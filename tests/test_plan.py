@@ -32,20 +32,20 @@ def test_costs_add_up_and_the_cheapest_comes_first() -> None:
     family = table.loc["blog_budget"]
     assert (family["recorded"], family["to_do"], family["minutes_per_run"]) == (4, 50 - 4, 1.5)
     assert family["core_hours_to_do"] == pytest.approx(46 * 1.5 / 60)
-    pit = table.loc["pit"]
-    assert (pit["to_do"], pit["measured"], pit["core_hours_to_do"]) == (10, False, 240)
-    twice = plan(made, runs_of({"vit16_tiny_two_threads": [60.0] * 9})).set_index("experiment")
-    assert twice.loc["vit16_tiny_two_threads", "core_hours_done"] == pytest.approx(18 / 60)
+    longest = table.loc["pixel_transformer"]
+    assert (longest["to_do"], longest["measured"], longest["core_hours_to_do"]) == (10, False, 240)
+    twice = plan(made, runs_of({"vit16_tiny_two_threads": [60.0] * 4})).set_index("experiment")
+    assert twice.loc["vit16_tiny_two_threads", "core_hours_done"] == pytest.approx(8 / 60)
     others = runs_of({"blog_cnn": [60.0]}).assign(seed=10)  # none of those that the preset wants
     assert plan(made, others).set_index("experiment").loc["blog_cnn", "to_do"] == 10
     shown = view(table.reset_index(), made).set_index("Experiment")
-    assert shown.loc["pit", "Minutes per run"] == "at most 1,440"
+    assert shown.loc["pixel_transformer", "Minutes per run"] == "at most 1,440"
     assert shown.loc["blog_budget", "Minutes per run"] == "1.5"
     assert shown.loc["all", "Runs recorded"] == "14"
 
 
 def test_a_preset_s_plan_is_of_what_it_selects() -> None:
     made = study(("preset", "laptop"), ("seeds", 1))
-    table = plan(made, runs_of({"pit": [3.0]})).set_index("experiment")
+    table = plan(made, runs_of({"pixel_transformer": [3.0]})).set_index("experiment")
     assert set(table.index) == {run["experiment"] for run in made["runs"]}
     assert (table["recorded"] + table["to_do"] == 3).all()

@@ -1,7 +1,6 @@
 """What is published: every number in README.md and results/full follows from the committed records and this code."""
 
 import shutil
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -9,8 +8,9 @@ import pytest
 import yaml
 from checkouts import Checkout
 
-from pixelpatch.record import read_record
-from pixelpatch.source import source_digest
+from pixelpatch.ledger import Ledger
+from pixelpatch.record import progress_file, read_record, unfinished
+from pixelpatch.replay import digests
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "results/full"
@@ -19,10 +19,11 @@ pytestmark = pytest.mark.skipif(not RECORDS, reason="nothing is published yet")
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_records_are_clean_runs_of_this_training_code(path: Path) -> None:
+def test_records_are_clean_runs_that_this_training_code_makes(path: Path) -> None:
     record = read_record(path)
-    assert path == PUBLISHED / f"runs/{record['experiment']}/seed{record['seed']}.json"
-    assert record["provenance"]["source"] == source_digest()
+    file = PUBLISHED / f"runs/{record['experiment']}/seed{record['seed']}.json"
+    assert path == (progress_file(file) if unfinished(record) else file)
+    assert Ledger.read().leads(*digests(record))
     assert record["provenance"]["git"]["dirty"] is False
 
 
@@ -31,17 +32,13 @@ def test_weights_are_those_of_the_configuration() -> None:
     assert sorted(path.stem for path in PUBLISHED.glob("weights/*.safetensors")) == sorted(config["weights"])
 
 
-def test_tables_figures_and_findings_follow_from_the_records_byte_for_byte_in_two_minutes(
-    tmp_path: Path, mnist: Path
-) -> None:
+def test_tables_figures_and_findings_follow_from_the_records_byte_for_byte(tmp_path: Path, mnist: Path) -> None:
     checkout = Checkout(tmp_path / "clone", mnist)
     again = checkout.folder / "results/full"
     for part in ("runs", "weights"):
         shutil.copytree(PUBLISHED / part, again / part)
-    started = time.perf_counter()
     made = checkout.snakemake("seeds=recorded", "tracking=disabled", preset="full")
     assert made.returncode == 0, made.stdout + made.stderr
-    assert time.perf_counter() - started < 120
     for kind in ("tables", "figures"):
         assert {path.name for path in (again / kind).iterdir()} == {path.name for path in (PUBLISHED / kind).iterdir()}
     for path in (
@@ -84,5 +81,6 @@ def test_the_readme_s_tables_are_the_published_ones(table: str) -> None:
 
 def test_every_system_trains_in_four_gigabytes_at_its_documented_batch_size() -> None:
     published = pd.read_csv(ROOT / "results/benchmark/training.csv").set_index("system")["peak_memory_mb"].dropna()
+    # Measured under the pixel transformer's former name.
     assert {"pit", "blog_cnn", "blog_vit", "seq2seq_2x2", "vit16_tiny", "vit4_assignment"} == set(published.index)
     assert published.max() < 4000

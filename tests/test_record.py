@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
+import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -18,16 +19,21 @@ from pixelpatch import record as module
 from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json
 from pixelpatch.models import kernels
-from pixelpatch.record import KEYS, provenance, read_record, seal_record, write_record
+from pixelpatch.record import KEYS, progress_file, provenance, read_record, seal_record, unfinished, write_record
 from pixelpatch.source import source_digest
 
+ROOT = Path(__file__).parents[1]
+SPEC = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["experiments"]["blog_cnn"]["spec"]
+
 RECORD = {
-    "format": 1,
-    "experiment": "pit",
+    "format": 2,
+    "experiment": "pixel_transformer",
     "seed": 3,
     "spec": {"data": {"standardise": False}, "training": {"learning_rate": 1e-4, "epochs": 2}},
+    "epochs": 2,
     "metrics": {"test/accuracy": 95.01, "test/loss": 0.1 + 0.2, "test/correct": 9500, "model/parameters": 1292042},
     "curve": {"train/loss": [2.2063, 1.9907], "validation/accuracy": [22.75, 100 / 3]},
+    "batch_losses": [2.3, 2.1, 2.0],
     "predictions": "7210414959_<>",
     "labels": "7210414959069",
     "timing": {"seconds": 12.5, "images_per_second": 1e-07},
@@ -37,7 +43,7 @@ RECORD = {
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("records") / "runs" / "pit" / "seed3.json"
+    return tmp_path_factory.mktemp("records") / "runs" / "pixel_transformer" / "seed3.json"
 
 
 def test_what_is_written_is_read(path: Path) -> None:
@@ -92,11 +98,17 @@ def test_a_torn_record_is_noticed(path: Path, length: int) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [[], 5, None, "record", {}, RECORD, seal_record(RECORD | {"format": 2}), seal_record(RECORD | {"extra": 1})],
+    [
+        *([], 5, None, "record", {}, RECORD),
+        seal_record(RECORD | {"format": 3}),
+        seal_record(RECORD | {"extra": 1}),
+        seal_record(RECORD | {"format": 1}),  # which has no losses of batches
+        seal_record({key: value for key, value in RECORD.items() if key != "batch_losses"}),
+    ],
 )
 def test_other_formats_are_told_from_records(tmp_path: Path, content: Any) -> None:
     (tmp_path / "x.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"x\.json is not a run record of format 1; delete it and run again"):
+    with pytest.raises(UserError, match=r"x\.json is not a run record of format 2; delete it and run again"):
         read_record(tmp_path / "x.json")
 
 
@@ -111,8 +123,9 @@ def test_nan_is_a_failure_and_never_a_number(tmp_path: Path, value: float) -> No
         (RECORD | {"metrics": {"test/loss": value}}, "metrics.test/loss"),
         (RECORD | {"curve": {"train/loss": [1.0, value]}}, r"curve.train/loss\[1\]"),
         (RECORD | {"timing": {"seconds": value}}, "timing.seconds"),
+        (RECORD | {"batch_losses": [value]}, r"batch_losses\[0\]"),
     ):
-        with pytest.raises(UserError, match=rf"^{name} of pit, seed 3, is {value}: not a result\.$"):
+        with pytest.raises(UserError, match=rf"^{name} of pixel_transformer, seed 3, is {value}: not a result\.$"):
             write_record(tmp_path / "x.json", bad)
     assert not list(tmp_path.iterdir())
 
@@ -125,6 +138,60 @@ def test_a_number_that_became_nan_in_the_file_is_noticed(path: Path, word: str) 
     path.write_text(text.replace("95.01", word))
     with pytest.raises(UserError, match=r"seed3\.json was changed after it was written"):
         read_record(path)
+
+
+# Format 1, and runs in progress
+
+OLD = {key: value for key, value in RECORD.items() if key not in ("epochs", "batch_losses")} | {"format": 1}
+RECORDED = sorted((ROOT / "results/full/runs").glob("*/seed0.json"))
+
+
+def test_a_record_of_format_1_is_read_as_one_of_format_2_in_which_all_epochs_are_finished(path: Path) -> None:
+    write_record(path, OLD)
+    text = path.read_bytes()
+    read = read_record(path)
+    assert read == seal_record(OLD) | {"epochs": 2, "batch_losses": []}
+    assert set(read) == set(KEYS)
+    assert not unfinished(read)
+    assert path.read_bytes() == text
+    path.write_bytes(text.replace(b"95.01", b"95.02"))
+    with pytest.raises(UserError, match="was changed after it was written"):
+        read_record(path)
+
+
+@pytest.mark.parametrize("record", RECORDED[::20] or [None], ids=lambda record: record and record.parent.name)
+def test_the_recorded_runs_are_read_in_their_format(record: Path | None) -> None:
+    if record is None:
+        pytest.skip("no run is recorded in this checkout")
+    written, read = json.loads(record.read_text(encoding="utf-8")), read_record(record)
+    assert {key: read[key] for key in written} == written
+    assert read["epochs"] == read["spec"]["training"]["epochs"]
+    assert set(read) == set(KEYS)
+
+
+@pytest.mark.parametrize("spec", [{}, {"training": {}}, {"training": 5}, {"training": {"epochs": "2"}}])
+def test_a_record_of_format_1_without_epochs_is_refused_with_a_sentence(path: Path, spec: dict[str, Any]) -> None:
+    write_record(path, OLD | {"spec": spec})
+    with pytest.raises(UserError, match="has another kind of value than a run's record as epochs"):
+        read_record(path)
+
+
+def test_the_progress_of_a_run_lies_beside_its_record() -> None:
+    assert progress_file(Path("runs/a.b/seed10.json")) == Path("runs/a.b/seed10.progress.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, False),
+        ({"epochs": 1, "metrics": {}}, True),
+        ({"epochs": 2, "metrics": {}}, True),  # its last epoch is done, and nothing is tested yet
+        ({"epochs": 1}, True),
+        ({"metrics": {}, "provenance": {"diverged": "The loss became nan"}}, False),
+    ],
+)
+def test_a_run_is_in_progress_until_it_is_tested(change: dict[str, Any], expected: bool) -> None:
+    assert unfinished(RECORD | change) is expected
 
 
 # Provenance
@@ -145,21 +212,23 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def git_state() -> dict[str, Any]:
     module._git_state.cache_clear()
-    return provenance(device="cpu", threads=1)["git"]
+    return provenance(SPEC, device="cpu", threads=1)["git"]
 
 
 def test_provenance_says_where_a_run_was_made() -> None:
-    made = provenance(device="cpu (x86_64)", threads=2)
+    made = provenance(SPEC, device="cpu (x86_64)", threads=2)
     assert {key: made[key] for key in ("device", "threads", "source")} == {
         "device": "cpu (x86_64)",
         "threads": 2,
-        "source": source_digest(),
+        "source": source_digest(SPEC),
     }
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
     assert made["versions"] == versions
     assert made["compiled"] is (kernels.library() is not None)
     assert set(made) == {"device", "threads", "compiled", "versions", "git", "source"}
     assert json.loads(canonical_json(made)) == made
+    on_gpu = provenance(SPEC, device="NVIDIA H100", threads=2)
+    assert on_gpu["source"] == source_digest(SPEC, gpu=True) != made["source"]
 
 
 def test_git_knows_commit_and_changes(checkout: Path) -> None:

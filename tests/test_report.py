@@ -123,7 +123,7 @@ def test_a_point_of_a_chart_is_a_seed_with_its_value_and_record(page: Page, resu
     sweep = read_table(results / "tables", "patch_sweep").set_index("experiment")["test_mean"]
     means = page.points("patches-patch").groupby("experiment")["value"].mean()
     pd.testing.assert_series_equal(means.sort_index(), sweep.sort_index(), check_names=False)
-    curve = page.points("curve-pit-train-loss")
+    curve = page.points("curve-pixel_transformer-train-loss")
     assert curve.groupby("seed")["epoch"].apply(list).tolist() == [list(range(1, 26))] * 3
 
 

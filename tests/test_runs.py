@@ -1,5 +1,6 @@
 """Runs: real processes, killed at random moments, two at a time on the same run, and records that nobody made twice."""
 
+import copy
 import io
 import json
 import math
@@ -20,19 +21,24 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 import yaml
+from torch import Tensor
 from wandb_offline import read_run
 
+from pixelpatch import ledger, runs
 from pixelpatch.__main__ import main
+from pixelpatch.errors import UserError
+from pixelpatch.ledger import Ledger
 from pixelpatch.lock import Lock
-from pixelpatch.record import read_record, write_record
+from pixelpatch.record import FORMAT, progress_file, read_record, unfinished, write_record
 from pixelpatch.runs import How, Run
 from pixelpatch.source import source_digest
 from pixelpatch.stopping import SIGNALS, Stop
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-MEASURED = ("experiment", "seed", "spec", "metrics", "curve", "predictions", "labels")
+MEASURED = ("experiment", "seed", "spec", "epochs", "metrics", "curve", "batch_losses", "predictions", "labels")
 
 
 def small(experiment: str, *, train: int, test: int = 200, **training: Any) -> dict[str, Any]:
@@ -42,11 +48,13 @@ def small(experiment: str, *, train: int, test: int = 200, **training: Any) -> d
     return spec
 
 
+OLD = "0" * 16  # the digest of some code that is gone
 SPECS = {  # augmentation, dropout and the best epoch; momentum and shuffled tests; fresh grids and decoding
     "vit": small("vit4_assignment", train=256, learning_rate=0.01),
     "cnn": small("blog_cnn", train=256, momentum=0.9),
-    "grids": small("seq2seq_2x2", train=256, test=100),
+    "grids": small("seq2seq_2x2", train=1024, test=100, batch=256),  # it starts slowly: training must take longer
 }
+SPECS["grids"]["data"]["grids"]["fresh"] = True
 
 
 def single(name: str, record: Path, mnist: Path) -> list[str]:
@@ -87,7 +95,21 @@ def work(process: BaseProcess, *, until: float = math.inf) -> float:
 
 def comparable(path: Path) -> dict[str, Any]:
     record = read_record(path)
-    return {key: record[key] for key in MEASURED}
+    return {key: record[key] for key in MEASURED} | {"early_digest": record["provenance"].get("early_digest")}
+
+
+def check_progress(path: Path, whole: dict[str, Any]) -> int:
+    """Hold the record of a run in progress against that of the run, once it is done; how many epochs it has."""
+    record = read_record(path)
+    assert unfinished(record)
+    assert {key: record[key] for key in ("experiment", "seed", "spec")} == {
+        key: whole[key] for key in ("experiment", "seed", "spec")
+    }
+    assert record["curve"] == {metric: values[: record["epochs"]] for metric, values in whole["curve"].items()}
+    assert record["batch_losses"] == whole["batch_losses"][: len(record["batch_losses"])]
+    assert len(record["batch_losses"]) * whole["epochs"] == len(whole["batch_losses"]) * record["epochs"]
+    assert (record["metrics"], record["predictions"], record["labels"]) == ({}, "", "")
+    return record["epochs"]
 
 
 # Killed
@@ -120,6 +142,8 @@ def test_runs_killed_at_random_moments_end_as_one_that_was_not(
         process.kill()
         process.join()
         if process.exitcode == -signal.SIGKILL:  # or it was done a moment before
+            if progress_file(record).exists():
+                assert check_progress(progress_file(record), expected) > 0
             kills -= 1
             continue
         assert process.exitcode == 0, log.read_text()
@@ -139,7 +163,7 @@ def die(arguments: list[str], log: str, function: str, ending: str, count: int) 
     original, calls = getattr(owner, function), []
 
     def deadly(*paths: Any, **options: Any) -> Any:
-        calls.extend([1] if Path(paths[-1]).suffix == ending else [])
+        calls.extend([1] if Path(paths[-1]).name == f"seed5{ending}" else [])
         if len(calls) == count:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*paths, **options)
@@ -148,12 +172,19 @@ def die(arguments: list[str], log: str, function: str, ending: str, count: int) 
     live(arguments, log)
 
 
+BEGUN = ["seed5.checkpoint", "seed5.lock", "seed5.progress.json"]
+
+
 @pytest.mark.parametrize(
     ("function", "ending", "count", "left", "interruptions"),
     [
-        ("replace", ".checkpoint", 3, [".seed5.checkpoint.*", "seed5.checkpoint", "seed5.lock"], [2]),
-        ("replace", ".json", 1, [".seed5.json.*", "seed5.checkpoint", "seed5.lock"], [8]),
-        ("unlink", ".checkpoint", 1, ["seed5.checkpoint", "seed5.json", "seed5.lock"], []),
+        ("replace", ".checkpoint", 3, [".seed5.checkpoint.*", *BEGUN], [2]),
+        ("replace", ".progress.json", 1, [".seed5.progress.json.*", "seed5.checkpoint", "seed5.lock"], [1]),
+        ("replace", ".progress.json", 3, [".seed5.progress.json.*", *BEGUN], [3]),  # its state is a step further
+        ("replace", ".progress.json", 8, [".seed5.progress.json.*", *BEGUN], [8]),
+        ("replace", ".json", 1, [".seed5.json.*", *BEGUN], [8]),
+        ("unlink", ".checkpoint", 1, [*BEGUN, "seed5.json"], []),
+        ("unlink", ".progress.json", 1, ["seed5.json", "seed5.lock", "seed5.progress.json"], []),
         ("unlink", ".lock", 1, ["seed5.json", "seed5.lock"], []),
     ],
 )
@@ -178,7 +209,7 @@ def test_a_kill_at_the_worst_moment(
 
     assert end(die, single("cnn", record, mnist), str(log), function, ending, count) == -signal.SIGKILL
     there = sorted(path.name for path in record.parent.iterdir())
-    assert [re.sub(r"^(\.seed5\.\w+)\.\w{8}$", r"\1.*", name) for name in there] == left
+    assert [re.sub(r"^(\.seed5\.[\w.]+)\.\w{8}$", r"\1.*", name) for name in there] == sorted(left)
     study = write_study(tmp_path, [(5, record)])
     assert end(live, ["train", str(study), "--data", str(mnist), "--device", "cpu"], str(log)) == 0, log.read_text()
     assert [path.name for path in record.parent.iterdir()] == ["seed5.json"]
@@ -414,21 +445,27 @@ def test_of_a_study_what_others_work_on_comes_last(
 def write_empty_record(run: Run, **changes: Any) -> None:
     """A record of a run by this very code, but for the changes; of results it has none."""
     content = {key: getattr(run, key) for key in ("experiment", "seed", "spec")}
-    content |= {"metrics": {}, "curve": {}, "timing": {}, "predictions": "", "labels": "", "format": 1}
-    write_record(run.record, content | {"provenance": {"source": source_digest()}} | changes)
+    content |= {"metrics": {}, "curve": {}, "timing": {}, "predictions": "", "labels": ""}
+    content |= {"format": FORMAT, "epochs": 8, "batch_losses": []}
+    write_record(run.record, content | {"provenance": made_by(source_digest(run.spec))} | changes)
+
+
+def made_by(source: str, device: str = "cpu (x86_64)") -> dict[str, Any]:
+    """The provenance of a record that code of this digest made."""
+    return {"source": source, "device": device}
 
 
 @pytest.mark.parametrize("same", [True, False])
 def test_a_checkpoint_beside_a_record_of_older_code_is_left(tmp_path: Path, same: bool) -> None:
     """It may be of the run that is to replace that record; beside one of this code it is left over."""
     run = Run(experiment="cnn", seed=5, spec=SPECS["cnn"], record=tmp_path / "seed5.json")
-    write_empty_record(run, **({} if same else {"provenance": {"source": "0" * 16}}))
+    write_empty_record(run, **({} if same else {"provenance": made_by(OLD)}))
     run.checkpoint.write_text("hours of work")
     assert run.recorded()
     assert run.checkpoint.exists() != same
 
 
-@pytest.mark.parametrize("change", [{"seed": 6}, {"spec": SPECS["vit"]}, {"provenance": {"source": "0" * 16}}, None])
+@pytest.mark.parametrize("change", [{"seed": 6}, {"spec": SPECS["vit"]}, {"provenance": made_by(OLD)}, None])
 def test_a_record_of_anything_else_is_not_taken_for_the_run_s(
     held: Any, mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any] | None
 ) -> None:
@@ -445,3 +482,199 @@ def test_a_record_of_anything_else_is_not_taken_for_the_run_s(
     threading.Timer(0.3, let_go).start()
     assert run.complete({}, How(device="cpu", stop=Stop()), wait=True)
     assert trained == [run]
+
+
+def test_a_spec_that_leaves_out_a_default_is_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As the specs of older records do; with another value of it, the run is another."""
+    run = Run(experiment="cnn", seed=5, spec=SPECS["cnn"], record=tmp_path / "seed5.json")
+    trained = []
+    monkeypatch.setattr(Run, "_train", lambda self, *_, **__: trained.append(self))
+    for precision, count in (("float32", 0), ("bfloat16", 1)):
+        spec = SPECS["cnn"] | {"training": SPECS["cnn"]["training"] | {"precision": precision}}
+        write_empty_record(run, spec=spec)
+        assert run.complete({}, How(device="cpu", stop=Stop()), wait=True)
+        assert len(trained) == count
+
+
+# Records of other code
+
+
+@pytest.fixture
+def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Call with pairs of digests, and experiments: the replay ledger, which is empty before, has these lines."""
+    monkeypatch.setattr(ledger, "LEDGER", tmp_path / "replays.jsonl")
+
+    def add(*pairs: tuple[str, str], of: tuple[str, ...] = ("cnn",)) -> None:
+        replayed = [{"experiment": experiment, "seed": 0, "replayed": "whole"} for experiment in of]
+        about = {"runs": replayed, "machine": "x86_64", "versions": {}, "date": "2026-11-28"}
+        Ledger.read().add([{"old": old, "new": new} | about for old, new in pairs])
+
+    return add
+
+
+TODAY = source_digest(SPECS["cnn"])
+ON_GPU = source_digest(SPECS["cnn"], gpu=True)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "pairs", "of", "kept"),
+    [
+        (made_by(TODAY), [], ["cnn"], True),
+        (made_by(OLD), [], ["cnn"], False),
+        (made_by(OLD), [(OLD, TODAY)], ["cnn"], True),
+        (made_by(OLD), [(OLD, "1" * 16), ("1" * 16, TODAY)], ["cnn"], True),
+        (made_by(OLD), [(OLD, TODAY)], ["vit"], True),  # which executes the same code
+        (made_by(OLD), [(OLD, "1" * 16)], ["cnn"], False),
+        (made_by(OLD), [(TODAY, OLD)], ["cnn"], False),
+        (made_by(ON_GPU, "NVIDIA H100"), [], ["cnn"], True),
+        (made_by(TODAY, "NVIDIA H100"), [], ["cnn"], False),
+        (made_by(OLD, "NVIDIA H100"), [(OLD, TODAY)], ["cnn"], False),
+    ],
+)
+def test_a_record_of_older_code_is_kept_where_the_ledger_leads_to_today_s(
+    lines: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    provenance: dict[str, Any],
+    pairs: list[tuple[str, str]],
+    of: list[str],
+    kept: bool,
+) -> None:
+    lines(*pairs, of=tuple(of))
+    run = Run(experiment="cnn", seed=5, spec=SPECS["cnn"], record=tmp_path / "seed5.json")
+    write_empty_record(run, provenance=provenance)
+    trained = []
+    monkeypatch.setattr(Run, "_train", lambda self, *_, **__: trained.append(self))
+    assert run.recorded()
+    assert ("made by another version of the training code" in capsys.readouterr().err) is not kept
+    assert run.complete({}, How(device="cpu", stop=Stop()), wait=True)
+    assert trained == ([] if kept else [run])
+    assert ("is there already" in capsys.readouterr().err) is kept
+
+
+def test_a_damaged_ledger_is_said_and_no_run_is_trained(
+    lines: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines((OLD, TODAY))
+    ledger.LEDGER.write_text(ledger.LEDGER.read_text().replace("x86_64", "x86_65"))
+    run = Run(experiment="cnn", seed=5, spec=SPECS["cnn"], record=tmp_path / "seed5.json")
+    write_empty_record(run, provenance=made_by(OLD))
+    before = run.record.read_bytes()
+    for ask in (run.recorded, lambda: run.complete({}, How(device="cpu", stop=Stop()), wait=True)):
+        with pytest.raises(UserError, match=r"replays\.jsonl, line 1, was changed after it was written"):
+            ask()
+    assert run.record.read_bytes() == before
+    lock = run.new_lock()
+    assert lock.take()
+    lock.release()
+
+
+# In progress, and paused
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_after_each_epoch_there_is_a_record_of_what_the_run_has_shown(
+    digits: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    spec = copy.deepcopy(SPECS[name])
+    spec["data"].get("validation", {}).update(images=200)
+    spec["training"]["epochs"] = 3
+    run = Run(experiment=name, seed=5, spec=spec, record=tmp_path / "runs" / "seed5.json")
+    seen: list[str] = []
+
+    class Watching:
+        """In the place of a mirror, which hears of an epoch once everything of it is written."""
+
+        def log(self, epoch: int, results: dict[str, float]) -> None:
+            seen.append(run.progress.read_text())
+            assert not run.record.exists()
+            assert read_record(run.progress)["curve"].keys() == results.keys()
+
+        def finish(self, summary: dict[str, float] | None) -> None:
+            assert summary
+
+    monkeypatch.setattr(runs.Tracker, "start", lambda *_, **__: Watching())
+    assert run.complete(digits, How(device="cpu", stop=Stop()), wait=True)
+    assert [path.name for path in run.record.parent.iterdir()] == ["seed5.json"]
+    whole = read_record(run.record)
+    assert not unfinished(whole)
+    for epoch, text in enumerate(seen, start=1):
+        (tmp_path / "progress.json").write_text(text)
+        assert check_progress(tmp_path / "progress.json", whole) == epoch
+        record = read_record(tmp_path / "progress.json")
+        assert record["timing"]["epoch_seconds"] == whole["timing"]["epoch_seconds"][:epoch]
+        assert record["timing"].keys() == whole["timing"].keys()
+        assert record["provenance"].keys() == whole["provenance"].keys()
+    assert len(seen) == whole["epochs"] == 3
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_run_pauses_after_an_epoch_and_the_same_command_finishes_it(
+    mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """With four or eight steps an epoch, the first pause comes before the early digest, and the second after it."""
+    record, unbroken = tmp_path / "runs" / "seed5.json", tmp_path / "unbroken" / "seed5.json"
+    assert main(single(name, unbroken, mnist)) == 0
+    for until in ("1", "6"):
+        capsys.readouterr()
+        assert main([*single(name, record, mnist), "--until", until]) == 0
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            f"{name} seed 5: paused after epoch {until} of 8; the same command without --until goes on from there."
+        )
+        assert files(record.parent) == ["seed5.checkpoint", "seed5.progress.json"]
+        assert check_progress(progress_file(record), comparable(unbroken)) == int(until)
+    assert main(single(name, record, mnist)) == 0
+    assert files(record.parent) == ["seed5.json"]
+    assert comparable(record) == comparable(unbroken)
+    provenance = read_record(record)["provenance"]
+    assert provenance["interruptions"] == [1, 6]
+    assert "machines" not in provenance
+    assert re.fullmatch("[0-9a-f]{64}", provenance["early_digest"])
+
+
+@pytest.mark.parametrize("until", ["8", "9"])
+def test_a_run_that_ends_by_then_does_not_pause(mnist: Path, tmp_path: Path, until: str) -> None:
+    record = tmp_path / "runs" / "seed5.json"
+    assert main([*single("cnn", record, mnist), "--until", until]) == 0
+    assert files(record.parent) == ["seed5.json"]
+
+
+def test_of_a_study_every_run_pauses(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = write_study(tmp_path, [(seed, tmp_path / f"runs/seed{seed}.json") for seed in (5, 6)])
+    command = ["train", str(study), "--data", str(mnist), "--device", "cpu"]
+    assert main([*command, "--until", "2"]) == 0
+    assert capsys.readouterr().err.count("paused after epoch 2 of 8; ") == 2
+    assert files(tmp_path / "runs") == [
+        f"seed{seed}.{ending}" for seed in (5, 6) for ending in ("checkpoint", "progress.json")
+    ]
+    assert main(command) == 0
+    assert files(tmp_path / "runs") == ["seed5.json", "seed6.json"]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_run_goes_on_in_other_threads_unless_it_is_to_be_exact(
+    mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], exact: bool
+) -> None:
+    record = tmp_path / "runs" / "seed5.json"
+    assert main([*single("cnn", record, mnist), "--until", "3"]) == 0
+    capsys.readouterr()
+    assert main([*single("cnn", record, mnist), "--threads", "2", *["--exact"] * exact]) == 0
+    torch.set_num_threads(1)  # as all other tests have it
+    said, made = capsys.readouterr().err, read_record(record)
+    assert made["provenance"]["threads"] == 2
+    if exact:
+        assert "seed5.checkpoint is of another number of threads; it is now " in said
+        assert files(record.parent) == ["seed5.checkpoint.refused", "seed5.json"]
+        assert made["provenance"]["interruptions"] == []
+        assert "machines" not in made["provenance"]
+    else:
+        assert "another number of threads trained it so far; the run does not repeat bit for bit" in said
+        assert files(record.parent) == ["seed5.json"]
+        parts = made["provenance"]["machines"]
+        assert [(part["from_epoch"], part["number of threads"]) for part in parts] == [(1, 1), (4, 2)]
+        assert made["provenance"]["interruptions"] == [3]

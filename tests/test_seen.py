@@ -16,10 +16,11 @@ from test_figures import boxes
 from pixelpatch.analysis.variance import packed
 from pixelpatch.attention import spelled
 from pixelpatch.checks import image_side
-from pixelpatch.data import load_mnist, prepare, tile
+from pixelpatch.data import load_mnist, prepare
 from pixelpatch.figures import FIGURES
 from pixelpatch.figures.attention_maps import class_attention
 from pixelpatch.figures.position_similarity import by_distance, similarities
+from pixelpatch.grids import tile
 from pixelpatch.models import build_model
 from pixelpatch.models.grid_reader import FINISH, PAD
 from pixelpatch.weights import load

@@ -13,6 +13,7 @@ from configurations import (
     study,
 )
 
+from pixelpatch.basis import leaves, settings
 from pixelpatch.study import systems
 
 # Checks of numerics, and the presets in which an experiment runs
@@ -45,19 +46,53 @@ def test_an_experiment_runs_in_its_presets_and_wherever_it_is_named(preset: str)
     changes = (("experiments.blog_cnn.presets", ["smoke", "full"]), ("preset", preset), ("seeds", 1))
     ran = [run["experiment"] for run in study(*changes)["runs"]]
     assert ("blog_cnn" in ran) == (preset != "laptop")
-    ran = [run["experiment"] for run in study(*changes, ("only", "blog_cnn,pit"))["runs"]]
-    assert ran == ["blog_cnn", "pit"]
+    ran = [run["experiment"] for run in study(*changes, ("only", "blog_cnn,pixel_transformer"))["runs"]]
+    assert ran == ["blog_cnn", "pixel_transformer"]
 
 
-def test_what_is_unstated_is_a_setting() -> None:
-    said = complaint(changed(("experiments.pit.unstated", ["training.epochs", "model.hats"])))
-    assert said.endswith("  experiments.pit.unstated has 'model.hats', no setting of its spec.")
+TINY = "experiments.vit16_tiny.basis"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (
+            "stated",
+            ["training", "model.hats"],
+            ".stated has 'model.hats', no setting of its spec; did you mean model.heads?",
+        ),
+        (
+            "template.settings",
+            ["model.hat"],
+            ".template.settings has 'model.hat', no setting of its spec; did you mean",
+        ),
+        ("ours", {"model.hats": "why"}, ".ours.model.hats is no setting of its spec; did you mean model.heads?"),
+        ("ours", {"model.heads": "why"}, ".ours.model.heads is there twice; a setting has one basis."),
+        ("stated", ["training"], " says nothing of data.resize; name it under stated"),
+    ],
+)
+def test_a_basis_is_of_every_setting_and_of_no_other(path: str, value: Any, said: str) -> None:
+    assert f"\n  {TINY}{said}" in complaint(changed((f"{TINY}.{path}", value)))
+
+
+def test_what_is_open_follows_from_the_basis() -> None:
+    made = study(("preset", "full"))["experiments"]
+    tiny = made["vit16_tiny"]
+    assert "model.heads" in tiny["unstated"]
+    assert not {"model.width", "evaluation.batch"} & {*tiny["unstated"]}
+    told = {setting.path: setting for setting in settings(tiny["spec"], tiny["basis"])}
+    assert (told["model.heads"].basis, told["model.width"].basis) == ("template", "stated")
+    assert told["model.heads"].source.startswith("Building a Vision Transformer")
+    assert set(told) | {"model.name"} == {path for path, _ in leaves(tiny["spec"])}
+    assert made["blog_vit"]["unstated"] == made["seq2seq_2x2"]["unstated"] == []
+    of_blog = {setting.path: setting.basis for setting in settings(made["blog_vit"]["spec"], made["blog_vit"]["basis"])}
+    assert (of_blog["training.learning_rate"], of_blog["training.batch"]) == ("author", "stated")
 
 
 def test_a_preset_in_which_nothing_runs_is_refused() -> None:
     nowhere = [(f"experiments.{name}.presets", ["full"]) for name in CONFIG["experiments"]]
     assert "preset is laptop, which no experiment has among its presets; name" in complaint(changed(*nowhere))
-    assert len(study(*nowhere, ("only", ["pit"]), ("seeds", 1))["runs"]) == 1
+    assert len(study(*nowhere, ("only", ["pixel_transformer"]), ("seeds", 1))["runs"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -107,4 +142,7 @@ def test_what_is_said_of_a_check(key: str, value: Any, said: str) -> None:
 
 def test_no_claim_is_to_be_better_than_a_check() -> None:
     said = complaint(changed(("experiments.blog_cnn.claims.cnn-better.better_than", "vit16_tiny_bfloat16")))
-    assert "cnn-better.better_than is 'vit16_tiny_bfloat16'; did you mean vit16_tiny? Known: pit, blog_vit, " in said
+    assert (
+        "cnn-better.better_than is 'vit16_tiny_bfloat16'; did you mean vit16_tiny? Known: pixel_transformer, blog_vit, "
+        in said
+    )

@@ -39,7 +39,8 @@ def test_every_misspelt_key_is_named(path: Path_) -> None:
         assert f"{place} is missing" in said
     else:
         assert f"{place}y is no" in said
-        assert f"did you mean {path[-1].rpartition('.')[2]}?" in said
+        meant = path[-1] if "basis" in path else path[-1].rpartition(".")[2]
+        assert f"did you mean {meant}?" in said
 
 
 @pytest.mark.parametrize("path", [path for path in KEY_PATHS if is_open(path)], ids=".".join)
@@ -76,7 +77,9 @@ KINDS = st.one_of(
     st.integers(-(10**30), 10**30),
     st.integers(-2, 70),
     st.floats(),
-    st.sampled_from([1e300, -0.0, math.nan, "1e-3", "", "0,3", "pit", "vit", "test/accuracy", 3.0, 10**6, 2**32]),
+    st.sampled_from(
+        [1e300, -0.0, math.nan, "1e-3", "", "0,3", "pixel_transformer", "vit", "test/accuracy", 3.0, 10**6, 2**32]
+    ),
     st.text(max_size=5),
     st.recursive(
         st.integers(0, 3) | st.text(max_size=3),
@@ -125,50 +128,62 @@ def test_no_configuration_at_all(config: Any) -> None:
     ("path", "value", "said"),
     [
         ("preset", "lapto", "preset is 'lapto'; did you mean laptop? Known: smoke, laptop, full."),
-        ("only", "pit,blog_vot", "only names the experiment 'blog_vot'; did you mean blog_vit?"),
-        ("only", ["pit", "pit"], "only has 'pit' twice"),
+        ("only", "pixel_transformer,blog_vot", "only names the experiment 'blog_vot'; did you mean blog_vit?"),
+        ("only", ["pixel_transformer", "pixel_transformer"], "only has 'pixel_transformer' twice"),
         ("only", [], "only is []; it must be a list of the experiments that run"),
-        ("only", "pit,", "only names the experiment ''"),
+        ("only", "pixel_transformer,", "only names the experiment ''"),
         ("seeds", "1,2,01", "seeds has 1 twice"),
-        ("presets.laptop.narrow.pitt", {}, "presets.laptop.narrow.pitt is no experiment; did you mean pit?"),
         (
-            "presets.laptop.narrow.pit.data.limit.train",
+            "presets.laptop.narrow.pixel_transformr",
+            {},
+            "presets.laptop.narrow.pixel_transformr is no experiment; did you mean pixel_transformer?",
+        ),
+        (
+            "presets.laptop.narrow.pixel_transformer.data.limit.train",
             0,
-            "presets.laptop.narrow.pit.data.limit.train is 0; it must be at",
+            "presets.laptop.narrow.pixel_transformer.data.limit.train is 0; it must be at",
         ),
         ("experiments.Pit", {}, "experiments.Pit is not a name of small letters"),
         (
-            "experiments.pit.claims.a_b",
+            "experiments.pixel_transformer.claims.a_b",
             {},
-            "experiments.pit.claims.a_b is not a name of small letters, digits and hyphens",
+            "experiments.pixel_transformer.claims.a_b is not a name of small letters, digits and hyphens",
         ),
         (
-            "experiments.pit.spec.model.patch",
+            "experiments.pixel_transformer.spec.model.patch",
             5,
             "model.patch is 5, which does not divide the 28-pixel image; choose from 1",
         ),
         ("experiments.vit16_tiny.spec.model.patch", 7, "model.patch is 7, which does not divide the 32-pixel image"),
         ("experiments.seq2seq_2x2.spec.model.patch", 5, "patch is 5, which does not divide the 56-pixel image"),
         (
-            "experiments.pit.spec.model.heads",
+            "experiments.pixel_transformer.spec.model.heads",
             3,
             "model.heads is 3, which does not divide the width 128; choose from 1, 2",
         ),
-        ("experiments.pit.spec.model.name", "vitt", "model.name is 'vitt'; did you mean vit?"),
-        ("experiments.pit.spec.model.depth", 6.0, "model.depth is 6.0; it must be a whole number."),
-        ("experiments.pit.spec.model.position_slots", 784, "784 patches and a class token need 785"),
+        ("experiments.pixel_transformer.spec.model.name", "vitt", "model.name is 'vitt'; did you mean vit?"),
+        ("experiments.pixel_transformer.spec.model.depth", 6.0, "model.depth is 6.0; it must be a whole number."),
+        ("experiments.pixel_transformer.spec.model.position_slots", 784, "784 patches and a class token need 785"),
         ("experiments.vit16_tiny.spec.model.width", 1, "width is 1; sine/cosine positions need at least 2"),
-        ("experiments.pit.spec.training.learning_rate", "1e-3", "write 1e-3 as 0.001 or 1.0e-3."),
-        ("experiments.pit.spec.training.momentum", 0.9, "training.momentum is for sgd; leave it out with adamw."),
+        ("experiments.pixel_transformer.spec.training.learning_rate", "1e-3", "write 1e-3 as 0.001 or 1.0e-3."),
         (
-            "experiments.pit.spec.training.softmax_before_loss",
+            "experiments.pixel_transformer.spec.training.momentum",
+            0.9,
+            "training.momentum is for sgd; leave it out with adamw.",
+        ),
+        (
+            "experiments.pixel_transformer.spec.training.softmax_before_loss",
             "no",
             "softmax_before_loss is 'no'; it must be true or false.",
         ),
         ("experiments.blog_vit.spec.training.microbatch", 8, "microbatch would change what attend_over batch computes"),
-        ("experiments.pit.spec.data.limit", {"train": 5}, "experiments.pit.spec.data.limit is not a known key"),
         (
-            "experiments.pit.spec.data.validation.images",
+            "experiments.pixel_transformer.spec.data.limit",
+            {"train": 5},
+            "experiments.pixel_transformer.spec.data.limit is not a known key",
+        ),
+        (
+            "experiments.pixel_transformer.spec.data.validation.images",
             19999,
             "images is 19999; it must leave some of the 19999 to train",
         ),
@@ -207,7 +222,11 @@ def test_no_configuration_at_all(config: Any) -> None:
         ("data.sources", [], "data.sources is []; it must not be empty."),
         ("results", "", "results is ''; it must not be empty."),
         ("title", 5, "title is not a known key"),
-        ("experiments.pit.title", 5, "experiments.pit.title is 5; it must be text; put it in quotes."),
+        (
+            "experiments.pixel_transformer.title",
+            5,
+            "experiments.pixel_transformer.title is 5; it must be text; put it in quotes.",
+        ),
     ],
 )
 def test_what_is_said(path: str, value: Any, said: str) -> None:
@@ -217,14 +236,18 @@ def test_what_is_said(path: str, value: Any, said: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("metric", "test/acuracy", ".metric is 'test/acuracy', no metric of pit; did you mean test/accuracy?"),
+        (
+            "metric",
+            "test/acuracy",
+            ".metric is 'test/acuracy', no metric of pixel_transformer; did you mean test/accuracy?",
+        ),
         ("metric", DELETE, " has nothing to test; give it a metric and one of documented, curve"),
         ("documented", DELETE, " has nothing to test; give it a metric and one of documented, curve"),
         ("documented", 95.01, ".documented is 95.01; it must be text; put it in quotes."),
         ("documented", "95,01", ".documented is '95,01'; it must be a number as it is printed, in quotes, such as"),
-        ("epoch", 3, ".metric is 'test/accuracy', no curve of pit; "),
+        ("epoch", 3, ".metric is 'test/accuracy', no curve of pixel_transformer; "),
         ("better_than", "blog_vot", ".better_than is 'blog_vot'; did you mean blog_vit?"),
-        ("better_than", "pit", ".better_than is 'pit'; "),
+        ("better_than", "pixel_transformer", ".better_than is 'pixel_transformer'; "),
         ("settles", "training.speed", ".settles is 'training.speed', no setting of its spec."),
         ("better_than", "seq2seq_2x2", ".better_than is 'seq2seq_2x2', which has no test/accuracy."),
         ("falls_every_epoch", False, ".falls_every_epoch is False; it can only be True."),
@@ -232,7 +255,7 @@ def test_what_is_said(path: str, value: Any, said: str) -> None:
     ],
 )
 def test_what_is_said_of_a_claim(key: str, value: Any, said: str) -> None:
-    claim = "experiments.pit.claims.test-accuracy"
+    claim = "experiments.pixel_transformer.claims.test-accuracy"
     assert claim + said in complaint(changed((f"{claim}.{key}", value)))
 
 
@@ -241,25 +264,28 @@ def test_what_is_said_of_a_claim(key: str, value: Any, said: str) -> None:
     [
         (
             {"metric": "train/loss", "curve": "1.0 0.5"},
-            ".curve has 2 numbers; spec.training.epochs is 25, so it needs 25.",
+            ".curve has 2 numbers; by its spec, train/loss has 25, so it needs 25.",
         ),
         ({"metric": "train/loss", "curve": "1.0, 0.5"}, "numbers as they are printed, separated by single spaces."),
-        ({"metric": "test/loss", "falls_every_epoch": True}, ".metric is 'test/loss', no curve of pit; did you mean t"),
-        ({"metric": "train/loss", "dips_only_at": [[3, 5]]}, ".dips_only_at has [3, 5]; write pairs of consecutive"),
         (
-            {"metric": "train/loss", "dips_only_at": [[25, 26]]},
-            ".dips_only_at has [25, 26]; write pairs of consecutive",
+            {"metric": "test/loss", "falls_every_epoch": True},
+            ".metric is 'test/loss', no curve of pixel_transformer; did you mean t",
+        ),
+        ({"metric": "train/loss", "dips_at": [[3, 5]]}, ".dips_at has [3, 5]; write pairs of consecutive"),
+        (
+            {"metric": "train/loss", "dips_at": [[25, 26]]},
+            ".dips_at has [25, 26]; write pairs of consecutive",
         ),
         ({"metric": "train/loss", "documented": "1", "epoch": 26}, ".epoch is 26; the experiment has 25."),
     ],
 )
 def test_what_is_said_of_a_claim_about_a_curve(claim: dict[str, Any], said: str) -> None:
-    assert said in complaint(changed(("experiments.pit.claims.new", {"text": "…"} | claim)))
+    assert said in complaint(changed(("experiments.pixel_transformer.claims.new", {"text": "…"} | claim)))
 
 
 def test_a_long_value_is_cut_in_its_sentence() -> None:
     said = complaint(changed(("experiments", [CONFIG["experiments"]])))
-    assert "experiments is [{'pit'" in said
+    assert "experiments is [{'pixel_transformer'" in said
     assert max(map(len, said.splitlines())) < 150
 
 
@@ -267,17 +293,25 @@ def test_a_long_value_is_cut_in_its_sentence() -> None:
     ("path", "value", "said"),
     [
         ("seeds", 2**63, "seeds is a number of 64 bits; it must have at most 63."),
-        ("experiments.pit.title", "\ud800", "experiments.pit.title is '\\ud800', with half a character"),
-        ("experiments.pit.\ud800", 1, "experiments.pit.'\\ud800' has half a character"),
+        (
+            "experiments.pixel_transformer.title",
+            "\ud800",
+            "experiments.pixel_transformer.title is '\\ud800', with half a character",
+        ),
+        ("experiments.pixel_transformer.\ud800", 1, "experiments.pixel_transformer.'\\ud800' has half a character"),
         ("results", "a{b}", "results is 'a{b}'; it must be a path without braces"),
         ("results", "-x", "results is '-x'; it must be a path without braces"),
         ("data.folder", "a\n", "data.folder is 'a\\n'; it must be a path without braces"),
         (
-            "experiments.pit.spec.model.depth",
+            "experiments.pixel_transformer.spec.model.depth",
             1001,
             "spec.model.depth is 1001; it must be at most 1000.",
         ),
-        ("experiments.pit.claims.test-loss.documented", "0.1\n", "test-loss.documented is '0.1\\n'; it must be a num"),
+        (
+            "experiments.pixel_transformer.claims.test-loss.documented",
+            "0.1\n",
+            "test-loss.documented is '0.1\\n'; it must be a num",
+        ),
     ],
 )
 def test_what_could_not_be_written_or_run_is_refused(path: str, value: Any, said: str) -> None:

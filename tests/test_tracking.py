@@ -477,7 +477,9 @@ def test_the_analysis_is_a_run_with_tables_and_figures(place: Path, tmp_path: Pa
     tables, figures = place / "tables", place / "figures"
     tables.mkdir()
     figures.mkdir()
-    (tables / "claims.csv").write_text('system,text,verdict\nblog_cnn,"9755, of 10,000",reproduced\npit,x,undecided\n')
+    (tables / "claims.csv").write_text(
+        'system,text,verdict\nblog_cnn,"9755, of 10,000",reproduced\npixel_transformer,x,undecided\n'
+    )
     (tables / "accuracy.csv").write_text("system,accuracy\nblog_cnn,97.5\n")
     imsave(figures / "learning_curves.png", np.zeros((4, 4)))
     drawn = (figures / "learning_curves.png").read_bytes()
@@ -496,7 +498,7 @@ def test_the_analysis_is_a_run_with_tables_and_figures(place: Path, tmp_path: Pa
     run = server.runs[read.run.run_id]
     (claims,) = [json.loads(data) for name, data in run.files.items() if name.startswith("media/table/claims")]
     assert claims["columns"] == ["system", "text", "verdict"]
-    assert claims["data"] == [["blog_cnn", "9755, of 10,000", "reproduced"], ["pit", "x", "undecided"]]
+    assert claims["data"] == [["blog_cnn", "9755, of 10,000", "reproduced"], ["pixel_transformer", "x", "undecided"]]
     (image,) = [data for name, data in run.files.items() if name.endswith(".png")]
     assert image == drawn
     assert run.exit_code == 0

@@ -4,6 +4,7 @@ import copy
 import io
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import torch
 import yaml
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from pixelpatch import training as module
+from pixelpatch.digits import Digits
+from pixelpatch.losses import build_loss
 from pixelpatch.models import build_model
 from pixelpatch.progress import Progress
-from pixelpatch.training import Diverged, backward, build_optimiser, criterion, evaluate, train
+from pixelpatch.stopping import SIGNALS, Stop, Stopped
+from pixelpatch.training import Diverged, backward, build_optimiser, evaluate, train
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text(encoding="utf-8"))
 EXPERIMENTS = [name for name, block in CONFIG["experiments"].items() if "extends" not in block]  # with a whole spec
@@ -29,7 +34,7 @@ def small(experiment: str, **training: Any) -> dict[str, Any]:
     for held_out in ("sample", "validation"):
         if held_out in spec["data"]:
             spec["data"][held_out]["images"] = {"sample": 550, "validation": 60}[held_out]
-    if experiment == "pit":  # 785 tokens would be slow: the same model on four-pixel patches
+    if experiment == "pixel_transformer":  # 785 tokens would be slow: the same model on four-pixel patches
         spec["model"] |= {"patch": 4, "width": 32, "depth": 2}
     spec["training"] |= {"epochs": 1, **training}
     return spec
@@ -76,20 +81,27 @@ def test_bfloat16_is_near_float32_and_weights_and_losses_stay_float32(
 ) -> None:
     """Without dropout the first epoch's losses differ by rounding alone: a little, and not at all only in a test."""
     seen = []
-    original = module.criterion
 
-    def spy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
-        seen.append((logits.dtype, torch.is_autocast_enabled("cpu"), logits.detach()))
-        return original(logits, targets, **options)
+    def spied(training: dict[str, Any]) -> Callable[[Tensor, Tensor], Tensor]:
+        loss = build_loss(training)
 
-    monkeypatch.setattr(module, "criterion", spy)
+        def spy(logits: Tensor, targets: Tensor) -> Tensor:
+            value = loss(logits, targets)
+            with torch.autocast("cpu", enabled=False):
+                full_precision = torch.equal(value, loss(logits, targets))
+            seen.append((logits.dtype, value.dtype, full_precision, logits.detach()))
+            return value
+
+        return spy
+
+    monkeypatch.setattr(module, "build_loss", spied)
     spec = small(experiment)
     spec["model"] |= {key: 0.0 for key in spec["model"] if "dropout" in key}
     full = train(spec, 0, digits)
     exact = [logits for *_, logits in seen]
     seen.clear()
     brief = train(merge_training(spec, precision="bfloat16"), 0, digits)
-    assert {(dtype, enabled) for dtype, enabled, _ in seen} == {(torch.float32, False)}
+    assert {tuple(facts) for *facts, _ in seen} == {(torch.float32, torch.float32, True)}
     rounded = [logits for *_, logits in seen]
     for logits in (rounded[0], rounded[-1]):  # in training and testing alike
         assert torch.equal(logits, logits.bfloat16().float())
@@ -102,7 +114,8 @@ def test_bfloat16_is_near_float32_and_weights_and_losses_stay_float32(
 def test_master_weights_are_float32(digits: dict[str, Tensor]) -> None:
     spec = small("vit4_assignment", precision="bfloat16")
     model = build_model(spec["model"], image=28)
-    backward(model, (torch.rand(8, 1, 28, 28),), torch.arange(8), spec["training"])
+    loss = build_loss(spec["training"])
+    backward(model, loss, (torch.rand(8, 1, 28, 28),), torch.arange(8), spec["training"])
     assert {(p.dtype, p.grad.dtype) for p in model.parameters()} == {(torch.float32, torch.float32)}
 
 
@@ -140,8 +153,9 @@ def test_softmax_before_the_loss_bounds_it_as_the_documented_losses_are() -> Non
     logits[0, 4] = 1000.0
     bound = -math.log(math.e / (math.e + 9))
     assert bound == pytest.approx(1.4612, abs=1e-4)
-    assert float(criterion(logits, target, softmax_first=True)) == pytest.approx(bound, rel=1e-6)
-    assert float(criterion(logits, target, softmax_first=False)) == pytest.approx(0, abs=1e-6)
+    with_softmax, without = (build_loss({"softmax_before_loss": first}) for first in (True, False))
+    assert float(with_softmax(logits, target)) == pytest.approx(bound, rel=1e-6)
+    assert float(without(logits, target)) == pytest.approx(0, abs=1e-6)
 
 
 def test_microbatches_add_up_to_the_batch_s_gradient() -> None:
@@ -149,10 +163,11 @@ def test_microbatches_add_up_to_the_batch_s_gradient() -> None:
     spec = small("vit16_tiny")
     model = build_model(spec["model"], image=32).double()
     inputs, targets = (torch.rand(37, 1, 32, 32, dtype=torch.float64),), torch.randint(10, (37,))
-    whole = backward(model, inputs, targets, spec["training"])
+    loss = build_loss(spec["training"])
+    whole = backward(model, loss, inputs, targets, spec["training"])
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
     model.zero_grad()
-    parts = backward(model, inputs, targets, spec["training"] | {"microbatch": 8})
+    parts = backward(model, loss, inputs, targets, spec["training"] | {"microbatch": 8})
     torch.testing.assert_close(parts, whole)
     for parameter, gradient in zip(model.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
@@ -169,15 +184,27 @@ def merge_training(spec: dict[str, Any], **change: Any) -> dict[str, Any]:
     return spec | {"training": spec["training"] | change}
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_optimisers_are_the_documented_ones_at_pytorch_s_defaults(experiment: str) -> None:
+@pytest.mark.parametrize(
+    ("experiment", "documented"),
+    [  # the calls that the write-ups print
+        ("pixel_transformer", lambda weights: torch.optim.AdamW(weights, lr=1e-4)),
+        ("blog_cnn", lambda weights: torch.optim.SGD(weights, lr=0.01, momentum=0.5)),
+        ("blog_vit", lambda weights: torch.optim.SGD(weights, lr=0.01, momentum=0.5)),
+        ("seq2seq_2x2", lambda weights: torch.optim.Adam(weights, lr=1e-3)),
+        ("vit16_tiny", lambda weights: torch.optim.Adam(weights, lr=0.005)),
+        ("vit4_assignment", lambda weights: torch.optim.AdamW(weights, lr=3e-4)),
+    ],
+)
+def test_optimisers_are_the_documented_ones_at_pytorch_s_defaults(
+    experiment: str, documented: Callable[[Any], torch.optim.Optimizer]
+) -> None:
     training = CONFIG["experiments"][experiment]["spec"]["training"]
-    theirs_by_name = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     torch.manual_seed(0)
     ours, theirs = torch.nn.Linear(20, 3), torch.nn.Linear(20, 3)
     theirs.load_state_dict(ours.state_dict())
-    rate = training["learning_rate"]
-    optimisers = build_optimiser(ours, training), theirs_by_name[training["optimiser"]](theirs.parameters(), lr=rate)
+    optimisers = build_optimiser(ours, training), documented(theirs.parameters())
+    assert type(optimisers[0]) is type(optimisers[1])
+    assert optimisers[0].param_groups[0]["fused"] is True
     for batch in torch.randn(10, 4, 20):
         for model, optimiser in zip((ours, theirs), optimisers, strict=True):
             optimiser.zero_grad()
@@ -202,7 +229,7 @@ def test_tested_every_epoch_a_run_shows_what_shorter_ones_show(experiment: str, 
 
 
 def test_the_strictly_best_validation_checkpoint_is_tested(digits: dict[str, Tensor]) -> None:
-    spec = small("vit4_assignment", epochs=6, learning_rate=0.02)
+    spec = small("vit4_assignment", epochs=6, learning_rate=0.03)
     result = train(spec, 1, digits)
     accuracies = result["curve"]["validation/accuracy"]
     best = accuracies.index(max(accuracies)) + 1
@@ -211,6 +238,166 @@ def test_the_strictly_best_validation_checkpoint_is_tested(digits: dict[str, Ten
     assert best < 6, "choose a rougher learning rate: this test needs a best epoch before the last"
     stopped = train(merge_training(spec, epochs=best), 1, digits)
     assert stopped["predictions"] == result["predictions"]
+
+
+def test_a_tie_does_not_replace_the_best_and_the_train_loss_is_the_last_epoch_s(
+    digits: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of scripted validation accuracies, the second and the third are equal, and the last is low."""
+    scripted: list[float] = []
+
+    def evaluate_as_scripted(model: Any, task: Any, split: str, *rest: Any) -> Any:
+        scores, read = evaluate(model, task, split, *rest)
+        return (scores | {"accuracy": scripted.pop(0)} if split == "validation" else scores), read
+
+    monkeypatch.setattr(module, "evaluate", evaluate_as_scripted)
+
+    def run(*accuracies: float) -> dict[str, Any]:
+        scripted[:] = accuracies
+        spec = small("vit4_assignment", epochs=len(accuracies), learning_rate=0.003)
+        return train(spec, 0, digits)
+
+    result = run(50.0, 60.0, 60.0, 40.0)
+    curve, metrics = result["curve"], result["metrics"]
+    assert curve["validation/accuracy"] == [50.0, 60.0, 60.0, 40.0]
+    assert (metrics["validation/best_epoch"], metrics["validation/accuracy"]) == (2, 60.0)
+    # Weights and validation loss are the second epoch's, by runs that end there and one later.
+    second, third = run(50.0, 60.0), run(50.0, 60.0, 70.0)
+    assert third["metrics"]["validation/best_epoch"] == 3
+    for key in ("test/loss", "validation/loss"):
+        assert metrics[key] == second["metrics"][key] != third["metrics"][key]
+    assert result["predictions"] == second["predictions"]
+    assert len(set(curve["train/loss"])) == 4
+    assert metrics["train/loss"] == curve["train/loss"][3]
+
+
+@pytest.mark.parametrize("every", [1, 3, 8, 100])
+def test_logged_losses_are_those_of_a_plain_loop(digits: dict[str, Tensor], every: int) -> None:
+    """Of eight batches an epoch, the first and every n-th after it, before its step."""
+    spec = small("vit16_tiny", epochs=2, batch=32, log_every=every)
+    result = train(spec, 5, digits)
+    torch.manual_seed(5)
+    model = build_model(spec["model"], image=32)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.005)
+    images = F.interpolate(digits["train_images"][:256, None].float() / 255, size=32, mode="bilinear")
+    labels = digits["train_labels"][:256]
+    rng = torch.Generator().manual_seed(2**32 + 5)
+    expected = []
+    for _ in range(2):
+        for step, chosen in enumerate(torch.randperm(256, generator=rng).split(32)):
+            loss = F.cross_entropy(model(images[chosen]).softmax(1), labels[chosen])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            if step % every == 0:
+                expected.append(loss.item())
+    assert len(expected) == 2 * math.ceil(8 / every)
+    assert result["batch_losses"] == pytest.approx(expected, rel=1e-5)
+    del spec["training"]["log_every"]
+    unlogged = train(spec, 5, digits)
+    assert unlogged["batch_losses"] == []
+    assert unlogged["curve"] == result["curve"]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("batch", [16, 25, 40, 1000])
+def test_a_loss_is_a_mean_over_images_or_over_batches(digits: dict[str, Tensor], split: str, batch: int) -> None:
+    spec = small("pixel_transformer")
+    assert spec["evaluation"]["loss_mean"] == "batches"
+    torch.manual_seed(0)
+    task = Digits(spec["data"], digits, torch.device("cpu"))
+    model = build_model(spec["model"], image=28).eval()
+    chosen = task.splits[split]
+    with torch.no_grad():
+        logits = model(chosen.images).double()
+    each = [
+        float(row.exp().sum().log() - row[label]) for row, label in zip(logits, chosen.labels.tolist(), strict=True)
+    ]
+    batches = [each[first : first + batch] for first in range(0, len(each), batch)]
+    over_images = sum(each) / len(each)
+    over_batches = sum(sum(part) / len(part) for part in batches) / len(batches)
+    assert len({len(part) for part in batches}) == 1 or over_images != pytest.approx(over_batches, rel=1e-4)
+    for mean, expected in (("batches", over_batches), ("images", over_images)):
+        asked = spec | {"evaluation": spec["evaluation"] | {"batch": batch, "loss_mean": mean}}
+        scores, _ = evaluate(model, task, split, asked, torch.Generator())
+        assert scores["loss"] == pytest.approx(expected, rel=1e-5), mean
+
+
+def test_one_generator_is_the_author_s_script(digits: dict[str, Tensor]) -> None:
+    """Seed 42, then the training grids, the weights, and each epoch's order as a DataLoader draws it."""
+    spec = small("seq2seq_2x2", epochs=2, one_generator=True, log_every=1)
+    result = train(spec, 0, digits)
+
+    torch.manual_seed(42)
+    grids = torch.stack([torch.randint(600, (4,)) for _ in range(256)])
+    model = build_model(spec["model"], image=56)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    images = (digits["train_images"].float() / 255 - 0.1307) / 0.3081
+    losses = []
+    for _ in range(2):
+        for chosen in DataLoader(range(256), batch_size=64, shuffle=True):
+            top_left, top_right, bottom_left, bottom_right = images[grids[chosen]].unbind(1)
+            rows = torch.cat([top_left, top_right], dim=2), torch.cat([bottom_left, bottom_right], dim=2)
+            labels = digits["train_labels"][grids[chosen]]
+            tokens = torch.cat([torch.full((64, 1), 10), labels, torch.full((64, 1), 11)], dim=1)
+            logits = model(torch.cat(rows, dim=1).unsqueeze(1), tokens[:, :-1])
+            loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+    assert result["batch_losses"] == pytest.approx(losses, rel=1e-5)
+
+
+def test_one_generator_leaves_the_run_s_seed_no_part_and_goes_on_within_an_epoch(
+    digits: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def results(seed: int, **options: Any) -> dict[str, Any]:
+        spec = small("seq2seq_2x2", epochs=2, one_generator=True, log_every=1)
+        made = measured(train(spec, seed, digits, **options))
+        assert made["provenance"].pop("interruptions") == ([0, 1] if options else [])
+        return made
+
+    whole = results(3)
+    assert results(4) == whole
+    path, step = tmp_path / "x.checkpoint", Progress.step
+    for epoch, steps in ((1, 3), (2, 1)):  # stopped in the middle of both epochs
+        stop = Stop()
+
+        def stopping(
+            self: Progress, at: int, losses: list[Tensor], *, stop: Stop = stop, where: Any = (epoch, steps)
+        ) -> None:
+            step(self, at, losses)
+            if (at, len(losses)) == where:
+                stop.number = SIGNALS[0]
+
+        monkeypatch.setattr(Progress, "step", stopping)
+        with pytest.raises(Stopped, match=f"at epoch {epoch}, step {steps} of 4"):
+            train(
+                small("seq2seq_2x2", epochs=2, one_generator=True, log_every=1), 3, digits, checkpoint=path, stop=stop
+            )
+        torch.rand(17)
+    assert results(3, checkpoint=path) == whole
+
+
+def test_a_fused_optimiser_that_is_refused_is_done_without(
+    digits: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Refusing(torch.optim.Adam):
+        def __init__(self, *given: Any, fused: bool | None = None, **named: Any) -> None:
+            if fused:
+                raise RuntimeError("fused is not for this device")
+            super().__init__(*given, **named)
+
+    spec = small("vit16_tiny", epochs=3)
+    fused = train(spec, 0, digits)
+    assert "lost" not in fused["provenance"]
+    monkeypatch.setitem(module.OPTIMISERS, "adam", Refusing)
+    capsys.readouterr()
+    plain = train(spec, 0, digits)
+    assert plain["provenance"]["lost"] == ["fused optimiser"]
+    assert capsys.readouterr().err.splitlines()[0] == "training without: fused optimiser"
+    assert plain["curve"]["train/loss"] == pytest.approx(fused["curve"]["train/loss"], rel=1e-4)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_where_it_began(digits: dict[str, Tensor]) -> None:
@@ -256,8 +443,6 @@ def test_test_scores_are_those_of_the_predictions(digits: dict[str, Tensor]) -> 
 
 
 def test_evaluation_order_matters_only_where_attention_mixes_the_batch(digits: dict[str, Tensor]) -> None:
-    from pixelpatch.data import Digits
-
     for experiment, mixes in (("blog_vit", True), ("vit4_assignment", False)):
         spec = small(experiment)
         torch.manual_seed(0)
@@ -282,7 +467,7 @@ def test_progress_in_a_log_file_is_lines_and_on_a_terminal_one_line(monkeypatch:
     monkeypatch.setattr("pixelpatch.progress.TERMINAL_SECONDS", 0.0)
     for stream in (io.StringIO(), Terminal()):
         monkeypatch.setattr(sys, "stderr", stream)
-        progress = Progress("pit seed 0", epochs=2, steps=3, images=300)
+        progress = Progress("pixel_transformer seed 0", epochs=2, steps=3, images=300)
         for epoch in (1, 2):
             for step in range(1, 4):
                 progress.step(epoch, [torch.tensor(0.5)] * step)
@@ -302,7 +487,7 @@ def test_progress_after_a_restart_counts_what_is_left(
     """Ten epochs of a second each, eight of them done before; evaluation takes another second of each."""
     now = [0.0]
     monkeypatch.setattr("pixelpatch.progress.time.perf_counter", lambda: now[0])
-    progress = Progress("pit seed 0", epochs=10, steps=4, images=100, finished=32)
+    progress = Progress("pixel_transformer seed 0", epochs=10, steps=4, images=100, finished=32)
     for epoch, left in ((9, "0:02 left"), (10, "0:00 left")):
         for step in range(1, 5):
             now[0] += 0.25

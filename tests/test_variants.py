@@ -49,7 +49,7 @@ def test_settings_can_vary_together() -> None:
 
 def test_families_and_mended_experiments_are_no_systems() -> None:
     assert list(systems(study(("experiments.rates", FAMILY)))) == [
-        "pit", "blog_cnn", "blog_vit", "seq2seq_2x2", "vit16_tiny", "vit4_assignment"
+        "pixel_transformer", "blog_cnn", "blog_vit", "seq2seq_2x2", "vit16_tiny", "vit4_assignment"
     ]  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_only_can_name_a_family_or_one_of_it(only: str | list[str]) -> None:
 
 @pytest.mark.parametrize(("seeds", "expected"), [(10, [0, 1]), (1, [0]), ("4,7,9", [4, 7]), ([8], [8])])
 def test_an_experiment_can_do_with_fewer_seeds(seeds: Any, expected: list[int]) -> None:
-    runs = study(("experiments.pit.seeds", 2), ("only", "pit"), ("seeds", seeds))["runs"]
+    runs = study(("experiments.pixel_transformer.seeds", 2), ("only", "pixel_transformer"), ("seeds", seeds))["runs"]
     assert [run["seed"] for run in runs] == expected
 
 

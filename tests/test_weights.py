@@ -11,8 +11,10 @@ from test_training import small
 from torch import Tensor
 
 from pixelpatch.__main__ import main
-from pixelpatch.data import Digits, Grids, Split, load_mnist
+from pixelpatch.data import Split, load_mnist
+from pixelpatch.digits import Digits
 from pixelpatch.errors import UserError
+from pixelpatch.grids import Grids
 from pixelpatch.record import read_record
 from pixelpatch.runs import How, Run
 from pixelpatch.stopping import Stop
@@ -35,7 +37,7 @@ def trained(name: str, folder: Path, digits: dict[str, Tensor], seed: int = 3) -
     return record, weights
 
 
-@pytest.mark.parametrize("name", ["blog_cnn", "blog_vit", "seq2seq_2x2", "vit16_tiny", "pit"])
+@pytest.mark.parametrize("name", ["blog_cnn", "blog_vit", "seq2seq_2x2", "vit16_tiny", "pixel_transformer"])
 def test_a_loaded_model_answers_as_its_record(name: str, digits: dict[str, Tensor], tmp_path: Path) -> None:
     record, weights = trained(name, tmp_path, digits)
     loaded = load(weights)
@@ -83,7 +85,7 @@ def test_published_weights_come_in_the_study_s_order(
 ) -> None:
     for name in ("vit16_tiny", "blog_cnn"):
         trained(name, tmp_path, digits)
-    study = {"experiments": {"blog_cnn": {}, "pit": {}, "vit16_tiny": {}}}
+    study = {"experiments": {"blog_cnn": {}, "pixel_transformer": {}, "vit16_tiny": {}}}
     full = tmp_path / "results/full/weights"
     monkeypatch.chdir(tmp_path)
     assert published(study, tmp_path / "results/laptop/tables") == []
@@ -93,8 +95,8 @@ def test_published_weights_come_in_the_study_s_order(
     for preset in ("full", "laptop"):  # a laptop's figures show the published models
         found = published(study, tmp_path / f"results/{preset}/tables")
         assert [one.experiment for one in found] == ["blog_cnn", "vit16_tiny"]
-    (full / "vit16_tiny.safetensors").rename(full / "pit.safetensors")
-    with pytest.raises(UserError, match=r"pit\.safetensors holds the weights of vit16_tiny"):
+    (full / "vit16_tiny.safetensors").rename(full / "pixel_transformer.safetensors")
+    with pytest.raises(UserError, match=r"pixel_transformer\.safetensors holds the weights of vit16_tiny"):
         published(study, tmp_path / "results/full/tables")
 
 

@@ -91,12 +91,16 @@ class World:
             for rate in (0.1, 1.0):
                 member = f"{system}_grid-{rate}"
                 settings = {"training.learning_rate": rate}
-                self.study["experiments"][member] = {"vary": {"family": f"{system}_grid", "settings": settings}}
+                spec = {"training": {"learning_rate": rate, "momentum": 0.5}}
+                vary = {"family": f"{system}_grid", "settings": settings}
+                self.study["experiments"][member] = {"spec": spec, "vary": vary}
                 for epoch in (1, 2, 3):
                     likelihood = -abs(epoch - 2) - 5 * (1 - rate)
                     best = likelihood == 0
-                    rows.append((system, member, epoch, system, "loss", 0.1 / epoch, self.n, likelihood, best, best))
-        columns = "question experiment epochs system claim mean n_seeds log_likelihood compatible identified"
+                    row = (system, member, epoch, system, "loss", "test/loss", "0.04", 0.1 / epoch, self.n, likelihood)
+                    rows.append((*row, best, best, False))
+        columns = "question experiment epochs system claim metric documented mean n_seeds log_likelihood"
+        columns += " compatible identified truth"
         self.write("identification", rows, columns)
 
     def compare_patches(self, systems: Any, runs: list[tuple]) -> None:

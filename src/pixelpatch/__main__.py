@@ -14,7 +14,7 @@ from pixelpatch.arguments import check_ending, parsed_json, positive, seed_list,
 from pixelpatch.checks import image_side, instead, key_problems, spec_problems
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_text, readable_json, write_atomically
-from pixelpatch.stopping import Stop, Stopped
+from pixelpatch.stopping import Paused, Stop, Stopped
 from pixelpatch.study import read_study, resolve
 from pixelpatch.tables import NAMES, TIDY, make_table, read_table
 from pixelpatch.tracking import log_analysis, mode
@@ -77,6 +77,8 @@ def train(options: argparse.Namespace) -> None:
         stop=Stop().listen(),
         tracking=mode(options.tracking),
         preset=options.preset if single else read_study(options.study)["preset"],
+        exact=options.exact,
+        until=options.until,
     )
     runs, failures = [], []
     for run in _runs(options):
@@ -97,6 +99,8 @@ def train(options: argparse.Namespace) -> None:
                         left.append(run)
                 except Diverged as error:
                     failures.append(f"{run.name}: {error}")
+                except Paused as paused:
+                    print(f"{paused}; the same command without --until goes on from there.", file=sys.stderr)
             runs = left
     except (Stopped, UserError):
         for failure in failures:
@@ -127,13 +131,13 @@ def weights(options: argparse.Namespace) -> None:
 def collect(options: argparse.Namespace) -> None:
     """Gather the records into tidy tables."""
     from pixelpatch.analysis.collect import collect as collect_records
-    from pixelpatch.source import source_digest
+    from pixelpatch.analysis.facts import facts
+    from pixelpatch.data import load_mnist
 
-    tidy = collect_records(read_study(options.study), options.study.parent, source=source_digest())
-    for note in tidy.notes:
-        print(f"note: {note}", file=sys.stderr)
+    study = read_study(options.study)
+    tidy = collect_records(study, options.study.parent)._asdict() | {"facts": facts(study, load_mnist(options.data))}
     for name in TIDY:
-        write_atomically(options.tables / f"{name}.csv", getattr(tidy, name).to_csv(index=False))
+        write_atomically(options.tables / f"{name}.csv", tidy[name].to_csv(index=False))
 
 
 def tables(options: argparse.Namespace) -> None:
@@ -221,6 +225,29 @@ def verify(options: argparse.Namespace) -> None:
         raise UserError(f"{', '.join(strays)} did not come out as published.")
 
 
+def replay(options: argparse.Namespace) -> None:
+    """Train some recorded runs again, to show that changed training code still makes the same bits."""
+    from pixelpatch.data import load_mnist
+    from pixelpatch.ledger import Ledger
+    from pixelpatch.record import provenance
+    from pixelpatch.replay import entries, refuse_unequal
+    from pixelpatch.replay import replay as train_again
+    from pixelpatch.runs import How, device_name
+
+    study = read_study(options.study)
+    how = How(device=usable_device(options.device), stop=Stop().listen())
+    replayed = []
+    try:
+        for each in train_again(study, options.study.parent, load_mnist(options.data), how, minutes=options.minutes):
+            _print(f"{each.run['experiment']} seed {each.run['seed']}: {each.text}")
+            replayed.append(each)
+    finally:  # what was shown before a stop, too
+        machine = device_name(how.device)
+        versions = provenance(study["experiments"][study["runs"][0]["experiment"]]["spec"], device=machine, threads=1)
+        Ledger.read().add(entries(replayed, machine=machine, versions=versions["versions"]))
+    refuse_unequal(replayed)
+
+
 def readme(options: argparse.Namespace) -> None:
     """Put generated tables between their marks in README.md."""
     text = read_text(options.readme)
@@ -274,6 +301,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--device", help="cpu or cuda; the GPU if there is one, by default")
     command.add_argument(
+        "--exact",
+        action="store_true",
+        help="set aside a saved state that another machine trained; else the run goes on, but not to the same bits",
+    )
+    command.add_argument(
+        "--until",
+        type=partial(whole, least=1),
+        help="pause each run after this epoch; the same command without it goes on",
+    )
+    command.add_argument(
         "--may-diverge", action="store_true", help="of a single run: that it diverges is a result, and is recorded"
     )
     command.add_argument("--preset", default="", help="of a single run: the preset's name, for Weights & Biases")
@@ -291,6 +328,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = verb(collect)
     command.add_argument("--study", type=Path, required=True)
+    command.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
     command.add_argument("--tables", type=Path, required=True, help="folder of the tables to write")
 
     command = verb(tables)
@@ -328,6 +366,12 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("study", type=Path, help="results/<preset>/study.json of recorded runs")
     command.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
     command.add_argument("--minutes", type=positive, default=3.0, help="systems whose runs take longer are left out")
+    command.add_argument("--device", help="cpu or cuda; the GPU if there is one, by default")
+
+    command = verb(replay)
+    command.add_argument("study", type=Path, help="results/<preset>/study.json of recorded runs")
+    command.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
+    command.add_argument("--minutes", type=positive, default=2.0, help="longer runs are replayed in part")
     command.add_argument("--device", help="cpu or cuda; the GPU if there is one, by default")
 
     command = verb(readme)

@@ -30,12 +30,15 @@ class Answer(NamedTuple):
     predictions: list[list[Row]]  # of the identified cell, one list per claim: of the cell itself, and of its variants
     silent: list[str]  # families, but for the grids themselves, without a run at the identified cell
     elsewhere: dict[str, list[Row]]  # predictions of all compatible cells, by claim
+    truth: list[Row]  # what the author ran, a row per identifying number
+    truth_predicts: list[Row]  # and its runs against the predicted numbers
+    found: bool  # whether the identified cell is the truth, by all of the grid's settings
 
 
 def answer(study: Mapping[str, Any], question: str, identification: list[Row], predictions: list[Row]) -> Answer:
     """The answer to the question of that name, from the rows of identification.csv and predictions.csv."""
-    numbers = [row for row in identification if row["question"] == question]
-    predicted = [row for row in predictions if row["question"] == question]
+    truth, numbers = _parted(row for row in identification if row["question"] == question)
+    truth_predicts, predicted = _parted(row for row in predictions if row["question"] == question)
     cells = {_cell(row): row for row in numbers}
     compatible = {key for key, row in cells.items() if row["compatible"]}
     best = [row for row in numbers if row["identified"]]
@@ -60,7 +63,16 @@ def answer(study: Mapping[str, Any], question: str, identification: list[Row], p
         predictions=list(held.values()),
         silent=_silent(study, question, {row["predicted_by"] for row in predicted if row["identified"]}),
         elsewhere=elsewhere,
+        truth=truth,
+        truth_predicts=truth_predicts,
+        found=bool(truth and best and all(truth[0][key] == best[0][key] for key in ("settings", "epochs"))),
     )
+
+
+def _parted(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows of the truth, and the others."""
+    rows = list(rows)
+    return [row for row in rows if row["truth"]], [row for row in rows if not row["truth"]]
 
 
 def _cell(row: Row) -> tuple[str, int]:

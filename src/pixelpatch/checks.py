@@ -17,18 +17,34 @@ KEYS = {
     "data.validation": "images seed split_by",
     "data.augmentation": "flip? crop?",
     "data.augmentation.crop": "scale ratio",
-    "data.grids": "train test fresh seed",
+    "data.grids": "train test fresh seed seed_per_split?",
     "data.limit": "train? validation? test?",
     "training": "optimiser learning_rate momentum? weight_decay? "
-    "batch microbatch? drop_last epochs softmax_before_loss precision?",
-    "evaluation": "batch order checkpoint test_every_epoch?",
+    "batch microbatch? drop_last epochs softmax_before_loss precision? log_every? one_generator?",
+    "evaluation": "batch order loss_mean? checkpoint test_every_epoch?",
+}
+# What a setting is where a spec does not have it: the specs of older records lack the newer ones.
+DEFAULTS: Spec = {
+    "data": {"grids": {"seed_per_split": False}},
+    "model": {
+        "attention_init": "multihead",
+        "layer_init": "independent",
+        "head_activation": "none",
+        "final_norm": True,
+    },
+    "training": {"one_generator": False, "precision": "float32"},
+    "evaluation": {"loss_mean": "images", "test_every_epoch": False},
 }
 CHOICES = {  # for those settings that code compares with one value and takes anything else for the other
     "model.norm": ("pre", "post"),
     "model.positions": ("learned", "sincos"),
     "model.attend_over": ("batch", "patches"),
+    "model.attention_init": ("multihead", "linear"),
+    "model.layer_init": ("independent", "copied"),
+    "model.head_activation": ("none", "tanh"),
     "training.precision": ("float32", "tf32", "bfloat16"),
     "evaluation.order": ("stored", "shuffled", "by_class"),
+    "evaluation.loss_mean": ("images", "batches"),
     "evaluation.checkpoint": ("best_validation", "last"),
     "data.validation.split_by": ("sklearn", "torch"),
 }
@@ -113,6 +129,11 @@ def spec_problems(spec: Spec) -> Iterator[str]:
         for key in ("validation", "augmentation"):
             if key in data:
                 yield f"data.{key} is not supported with data.grids; leave it out."
+    if training.get("one_generator"):
+        if "grids" not in data or data["grids"]["fresh"]:
+            yield "training.one_generator goes on from fixed training grids; it needs data.grids, with fresh false."
+        if model.get("dropout"):
+            yield f"model.dropout is {model['dropout']}; with training.one_generator it must be 0."
     if model["name"] == "cnn" and data.get("resize", 28) != 28:
         yield f"data.resize is {data['resize']}; the model cnn takes 28-pixel images, so leave it out."
     sizes = split_sizes(data)
@@ -134,6 +155,22 @@ def spec_problems(spec: Spec) -> Iterator[str]:
     trained = min(sizes["train"], data.get("limit", {}).get("train", sizes["train"]))
     if training["drop_last"] and training["batch"] > trained >= 1:
         yield f"training.batch is {training['batch']}, more than the {trained} there are; drop_last would leave none."
+
+
+def complete(spec: Any) -> Any:
+    """`spec` with the DEFAULTS of those settings that it leaves out, for two specs to be compared."""
+    if not isinstance(spec, dict):
+        return spec
+    return {key: _completed(block, DEFAULTS.get(key, {})) for key, block in spec.items()}
+
+
+def _completed(block: Any, defaults: Spec) -> Any:
+    if not isinstance(block, dict):
+        return block
+    plain = {key: value for key, value in defaults.items() if not isinstance(value, dict)}
+    nested = {key: _completed(value, defaults[key]) if isinstance(defaults.get(key), dict) else value
+              for key, value in block.items()}  # fmt: skip
+    return plain | nested
 
 
 def raise_first(problems: list[str]) -> None:

@@ -1,21 +1,19 @@
-"""MNIST as tensors on the device: splits, resizing, standardising, batched augmentation, 2×2 grids.
+"""MNIST as tensors on the device: splits, resizing, standardising, batches.
 
 Images are float32 [N, 1, H, W], labels int64 [N]. Everything is prepared once; no image is touched by Python again.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from pixelpatch.fetch import read_verified
-from pixelpatch.models.grid_reader import FINISH, START
 
 SIDE = 28
 # The write-ups that standardise use these figures, the training set's mean and standard deviation.
@@ -34,6 +32,25 @@ class Split:
 
 
 Batch = tuple[tuple[Tensor, ...], Tensor]  # what the model is called with, and the targets
+Loss = Callable[[Tensor, Tensor], Tensor]  # of logits and targets, their mean
+Permutation = Callable[[int, Generator], Tensor]  # of so many positions, in a random order
+
+
+class Task(Protocol):
+    """What a model learns: batches to train on, and how it is tested. See `digits` and `grids`."""
+
+    image: int  # the side in pixels of what the model sees
+    epoch_images: int
+    splits: Mapping[str, Sized]  # by name: "train", "test" and maybe "validation"
+    generator: Generator  # as it is after the task was drawn
+
+    def batches(self, size: int, rng: Generator, *, drop_last: bool) -> Iterator[Batch]:
+        """One epoch of training batches, in a new order."""
+
+    def evaluate(
+        self, model: nn.Module, split: str, loss: Loss, evaluation: dict[str, Any], rng: Generator
+    ) -> tuple[dict[str, float], tuple[Tensor, Tensor]]:
+        """Scores of `model`, as it is, on a split, and its predictions and labels."""
 
 
 def load_mnist(folder: Path) -> dict[str, Tensor]:
@@ -93,116 +110,12 @@ def prepare(images: Tensor, spec: dict[str, Any]) -> Tensor:
     return (x - MEAN) / STD if spec["standardise"] else x
 
 
-def augment(images: Tensor, rng: Generator, *, flip: float = 0.0, crop: dict[str, list[float]] | None = None) -> Tensor:
-    """RandomHorizontalFlip and RandomResizedCrop of torchvision, for a whole batch [B, 1, S, S] at once.
-
-    Every image has a draw of its own. Both transforms are linear in the image, so a batch is two matrix products:
-    rows · image · columnsᵀ. PIL's rounding to whole grey levels between the two is left out.
-    """
-    count, side = len(images), images.shape[-1]
-    boxes = crop_boxes(count, side, rng, **crop) if crop else torch.tensor([[0, 0, side, side]]).expand(count, 4)
-    top, left, height, width = boxes.to(images.device).float().unbind(1)
-    rows, columns = _resampling(top, height, side), _resampling(left, width, side)  # [B, S, S]
-    mirrored = torch.rand(count, 1, 1, generator=rng, device=rng.device).to(images.device) < flip
-    columns = torch.where(mirrored, columns.flip(2), columns)
-    return (rows @ images[:, 0] @ columns.transpose(1, 2)).unsqueeze(1)
+def permutation(count: int, rng: Generator) -> Tensor:
+    """The numbers below `count` in a random order, int64 [count]."""
+    return torch.randperm(count, generator=rng, device=rng.device)
 
 
-def crop_boxes(count: int, side: int, rng: Generator, *, scale: list[float], ratio: list[float]) -> Tensor:
-    """`count` boxes (top, left, height, width), int64 [count, 4], as torchvision's RandomResizedCrop draws them.
-
-    Ten tries each for an area in `scale` and an aspect ratio, log-uniform in `ratio`, that fit; else the whole image.
-    """
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.rand(count, *shape, generator=rng, device=rng.device) * (high - low) + low
-
-    area = side * side * uniform(*scale, 10)
-    aspect = uniform(math.log(ratio[0]), math.log(ratio[1]), 10).exp()
-    width, height = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()  # [count, 10]
-    fits = (width > 0) & (width <= side) & (height > 0) & (height <= side)
-    first = fits.int().argmax(dim=1, keepdim=True)
-    width, height = (torch.where(fits.any(dim=1), size.gather(1, first)[:, 0], side).long() for size in (width, height))
-    top, left = ((uniform(0, 1) * (side - size + 1)).long() for size in (height, width))
-    return torch.stack([top, left, height, width], dim=1)
-
-
-def _resampling(start: Tensor, length: Tensor, side: int) -> Tensor:
-    """Bilinear weights [B, side, side] that stretch `length` pixels from `start` on over `side` pixels."""
-    target = torch.arange(side, device=start.device)
-    position = (target + 0.5) * (length / side).unsqueeze(1) - 0.5  # [B, side], within the crop
-    position = position.clamp(min=0).minimum(length.unsqueeze(1) - 1) + start.unsqueeze(1)
-    return (1 - (position.unsqueeze(2) - target).abs()).clamp(min=0)
-
-
-def tile(images: Tensor) -> Tensor:
-    """Four images each, [B, 4, 1, S, S], as one 2×2 grid [B, 1, 2S, 2S], row by row."""
-    return images[:, :, 0].unflatten(1, (2, 2)).transpose(2, 3).flatten(3).flatten(1, 2).unsqueeze(1)
-
-
-class Digits:
-    """The classification task: one image in, one of ten digits out."""
-
-    def __init__(self, spec: dict[str, Any], mnist: dict[str, Tensor], device: torch.device) -> None:
-        """`spec` is a spec's `data` block, `mnist` what `load_mnist` gives."""
-        self.splits = {
-            name: Split(prepare(split.images.to(device), spec), split.labels.to(device))
-            for name, split in make_splits(spec, mnist).items()
-        }
-        self.augmentation = spec.get("augmentation")
-        self.image = self.splits["train"].images.shape[-1]
-        self.epoch_images = len(self.splits["train"])
-
-    def batches(self, size: int, rng: Generator, *, drop_last: bool) -> Iterator[Batch]:
-        """One epoch of training batches, ((images [B, 1, H, W],), labels [B]), in a new order."""
-        train = self.splits["train"]
-        for chosen in shuffled_batches(len(train), size, rng, drop_last=drop_last):
-            images = train.images[chosen]
-            if self.augmentation:
-                images = augment(images, rng, **self.augmentation)
-            yield (images,), train.labels[chosen]
-
-
-class Grids:
-    """The sequence task: a 2×2 grid of digits in, four digits and `<finish>` out."""
-
-    def __init__(self, spec: dict[str, Any], mnist: dict[str, Tensor], device: torch.device) -> None:
-        """`spec` is a spec's `data` block with `grids`, `mnist` what `load_mnist` gives."""
-        digits = make_splits({key: value for key, value in spec.items() if key != "limit"}, mnist)
-        self.digits = {
-            name: Split(prepare(split.images.to(device), spec), split.labels.to(device))
-            for name, split in digits.items()
-        }
-        self.image = 2 * self.digits["train"].images.shape[-1]
-        grids, limit = spec["grids"], spec.get("limit", {})
-        self.epoch_images = min(grids["train"], limit.get("train", grids["train"]))
-        fixed = Generator().manual_seed(grids["seed"])
-        test = min(grids["test"], limit.get("test", grids["test"]))
-        self.test = self._draw("test", test, fixed, device)
-        self.fixed_train = None if grids["fresh"] else self._draw("train", self.epoch_images, fixed, device)
-        self.splits = {"train": range(self.epoch_images), "test": range(test)}  # for their sizes
-
-    def _draw(self, split: str, count: int, rng: Generator, device: torch.device) -> Tensor:
-        """Which four digits each of `count` grids shows: [count, 4]."""
-        return torch.randint(len(self.digits[split]), (count, 4), generator=rng, device=rng.device).to(device)
-
-    def grids(self, split: str, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """The grids of digits `chosen` [B, 4]: images [B, 1, 56, 56] and labels [B, 4]."""
-        digits = self.digits[split]
-        return tile(digits.images[chosen]), digits.labels[chosen]
-
-    def batches(self, size: int, rng: Generator, *, drop_last: bool) -> Iterator[Batch]:
-        """One epoch of training batches, ((images [B, 1, 56, 56], tokens so far [B, 5]), next tokens [B, 5])."""
-        drawn = self.fixed_train
-        if drawn is None:
-            drawn = self._draw("train", self.epoch_images, rng, self.digits["train"].labels.device)
-        for chosen in shuffled_batches(len(drawn), size, rng, drop_last=drop_last):
-            images, labels = self.grids("train", drawn[chosen])
-            start, finish = (torch.full_like(labels[:, :1], token) for token in (START, FINISH))
-            yield (images, torch.cat([start, labels], dim=1)), torch.cat([labels, finish], dim=1)
-
-
-def shuffled_batches(count: int, size: int, rng: Generator, *, drop_last: bool) -> list[Tensor]:
-    """`count` positions in a random order, cut into batches of `size`; the last may be smaller, or is dropped."""
-    batches = torch.randperm(count, generator=rng, device=rng.device).split(size)
-    return list(batches[:-1] if drop_last and count % size else batches)
+def cut_into_batches(order: Tensor, size: int, *, drop_last: bool) -> list[Tensor]:
+    """`order` cut into batches of `size`; the last may be smaller, or is dropped."""
+    batches = order.split(size)
+    return list(batches[:-1] if drop_last and len(order) % size else batches)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from pixelpatch.attention import read, spelled
-from pixelpatch.data import load_mnist, prepare, tile
+from pixelpatch.data import load_mnist, prepare
 from pixelpatch.drawing import centred
 from pixelpatch.errors import UserError
+from pixelpatch.grids import tile
 from pixelpatch.models.grid_reader import GridReader
 from pixelpatch.weights import AGAIN, PUBLISHED, load
 

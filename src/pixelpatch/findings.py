@@ -20,7 +20,7 @@ from pixelpatch.tables.identification import cell
 USED = (
     *("claims", "identification", "predictions", "oddities", "patch_recipe", "patch_sweep", "patch_tests"),
     *("variance", "places"),
-    *("equivalence", "plan", "provenance"),
+    *("equivalence", "plan", "provenance", "runs"),
 )  # of the tables
 
 
@@ -86,6 +86,8 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
         ],
         "misfit": ", ".join(row["settings"] for row in rows["patch_recipe"] if row["chosen"] and not row["frozen"]),
         "diverged": _diverged(frames["provenance"]),
+        "author_runs": _author_runs(study, frames["runs"]),
+        "in_progress": _in_progress(frames["provenance"]),
         "gaps": _gaps(frames["provenance"]),
         "origins": _origins(frames["provenance"]),
     }
@@ -116,13 +118,37 @@ def _diverged(provenance: pd.DataFrame) -> list[str]:
     ]
 
 
+def _author_runs(study: Mapping[str, Any], runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Every repetition of an author's very run, and what it shows of each number that its system documents."""
+    rows = []
+    for name, experiment in study["experiments"].items():
+        if experiment.get("author_run"):
+            claims = study["experiments"][experiment["author_run"]["system"]]["claims"].values()
+            for seed, own in runs[runs["experiment"] == name].groupby("seed"):
+                values = own.set_index("metric")["value"]
+                numbers = [
+                    {"text": claim["text"], "value": values[claim["metric"]]}
+                    for claim in claims
+                    if "documented" in claim and claim["metric"] in values and not claim["metric"].startswith(EXACT)
+                ]
+                row = {"experiment": name, "seed": seed, "numbers": numbers, "text": experiment["author_run"]["text"]}
+                rows.append(row | {"title": formatting.markdown(experiment["title"])})
+    return rows
+
+
+def _in_progress(provenance: pd.DataFrame) -> list[str]:
+    """How far each run has come that is not finished."""
+    left = provenance[provenance["diverged"].isna() & (provenance["epochs"] < provenance["of_epochs"])]
+    return [f"{row.experiment} seed {row.seed} ({row.epochs} of {row.of_epochs} epochs)" for row in left.itertuples()]
+
+
 def _origins(provenance: pd.DataFrame) -> list[str]:
-    """How many runs each kind of machine, with its versions, and each version of the training code made."""
-    keys = ["device", "python", "torch", "source"]
+    """How many runs each kind of machine made, with its versions, and at which commits."""
+    keys = ["device", "python", "torch"]
     return [
         f"{formatting.counted(len(own), 'run')} on {device}, Python {python}, PyTorch {torch}, "
-        f"by training code {source}, at {', '.join(own['commit'].str[:7].unique())}"
-        for (device, python, torch, source), own in provenance.fillna("unknown").groupby(keys, sort=False)
+        f"at {', '.join(own['commit'].str[:7].unique())}"
+        for (device, python, torch), own in provenance.fillna("unknown").groupby(keys, sort=False)
     ]
 
 

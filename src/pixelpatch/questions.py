@@ -22,6 +22,8 @@ def identification_problems(question: Json, systems: Mapping[str, Json], familie
         if use["experiment"] == question["by"]["experiment"]:
             for claim in set(use["claims"]) & set(question["by"]["claims"]):
                 yield f"predicts[{i}].claims has {claim!r}, which identifies the cell: it cannot test it too."
+    if "truth" in question and question["truth"] not in systems:
+        yield f"truth is {question['truth']!r}{instead(question['truth'], systems)}"
     for place, named, family, use in uses:
         if family not in families:
             yield f"{named} is {family!r}{instead(family, families)}"
@@ -40,7 +42,7 @@ def identification_problems(question: Json, systems: Mapping[str, Json], familie
             and not claim["metric"].startswith(EXACT)
         }
         if (trains := spec["model"]["name"]) != (documents := systems[use["experiment"]]["spec"]["model"]["name"]):
-            yield f"{named} is {family!r}, which trains a {trains}; {use['experiment']} is a {documents}."
+            yield f"{named} is {family!r}, which trains a {trains}; {place}.experiment is a {documents}."
             continue
         for claim in use["claims"]:
             if claim not in numbers:

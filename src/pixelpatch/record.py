@@ -1,7 +1,10 @@
 """The run record: one JSON file per experiment × seed, the only thing that anything downstream reads.
 
-A record holds the full spec, the seed, the curve per epoch, the final metrics, every test prediction, what it cost and
-where it came from. Metrics are named `split/metric`; accuracies are in percent, losses in nats, times in seconds.
+A record holds the full spec, the seed, how many epochs are finished, the curve per epoch, the losses of single batches
+where the spec logs them, the final metrics, every test prediction, what it cost and where it came from. Metrics are
+named `split/metric`; accuracies are in percent, losses in nats, times in seconds.
+A run in progress has a record too, its progress file `seed0.progress.json`: the same keys, the epochs that are
+finished, and no metrics and predictions, for nothing has been tested. It becomes a record when the run ends.
 The times of a run that was stopped and went on are sums over its parts, without what was lost in between;
 `provenance.interruptions` has, for each restart, how many epochs were finished by then.
 A record is one line of canonical JSON with a checksum over the rest: one that was edited or damaged, by a space even,
@@ -12,6 +15,7 @@ import math
 import platform
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,20 +24,37 @@ from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json, digest, parse_json, read_text, write_atomically
 from pixelpatch.source import source_digest
 
-FORMAT = 1
+FORMAT = 2
 KEYS = {
     "format": int,
     "experiment": str,
     "seed": int,
     "spec": dict,
+    "epochs": int,
     "metrics": dict,
     "curve": dict,
+    "batch_losses": list,
     "predictions": str,
     "labels": str,
     "timing": dict,
     "provenance": dict,
     "checksum": str,
 }
+
+
+NEW_IN_2 = {"epochs", "batch_losses"}
+PROGRESS = ".progress.json"
+
+
+def progress_file(record: Path) -> Path:
+    """`seed0.progress.json` beside the record `seed0.json`."""
+    return record.with_suffix(PROGRESS)
+
+
+def unfinished(record: dict[str, Any]) -> bool:
+    """Whether `record` is of a run in progress: not all epochs are finished, or they are and nothing is tested yet."""
+    started = record["epochs"] < record["spec"]["training"]["epochs"] or not record["metrics"]
+    return started and not record["provenance"].get("diverged")
 
 
 def seal_record(record: dict[str, Any]) -> dict[str, Any]:
@@ -51,11 +72,15 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record in `path`. Raises UserError where it is missing, torn, of another format or has any changed byte."""
+    """The record in `path`. Raises UserError where it is missing, torn, of another format or has any changed byte.
+
+    One of format 1, which is of finished runs alone and has no losses of batches, is given as one of this format.
+    """
     text = read_text(path)
     record = parse_json(text, path)
     again = "delete it and run again to have it rebuilt"
-    if not isinstance(record, dict) or record.keys() != KEYS.keys() or record["format"] != FORMAT:
+    keys = {1: KEYS.keys() - NEW_IN_2, FORMAT: KEYS.keys()}
+    if not isinstance(record, dict) or record.keys() != keys.get(record.get("format")):
         raise UserError(f"{path} is not a run record of format {FORMAT}; {again}.")
     try:
         intact = _checksum(record) == record["checksum"] and canonical_json(record) + "\n" == text
@@ -63,13 +88,19 @@ def read_record(path: Path) -> dict[str, Any]:
         intact = False
     if not intact:
         raise UserError(f"{path} was changed after it was written (its checksum does not match); {again}.")
-    if wrong := [key for key, kind in KEYS.items() if type(record[key]) is not kind]:
+    if record["format"] == 1:
+        with suppress(KeyError, TypeError):  # whose absence is told of next
+            record |= {"epochs": record["spec"]["training"]["epochs"], "batch_losses": []}
+    if wrong := [key for key, kind in KEYS.items() if type(record.get(key)) is not kind]:
         raise UserError(f"{path} has another kind of value than a run's record as {', '.join(wrong)}; {again}.")
     return record
 
 
-def provenance(*, device: str, threads: int) -> dict[str, Any]:
-    """Where a run was made: device, thread count, versions, git state, and the digest of the training code."""
+def provenance(spec: dict[str, Any], *, device: str, threads: int) -> dict[str, Any]:
+    """Where a run of `spec` is made: device, thread count, versions, git state, and the digest of the code it executes.
+
+    `device` is its name for a record: "cpu (…)", or a GPU's.
+    """
     import numpy
     import torch
 
@@ -79,10 +110,15 @@ def provenance(*, device: str, threads: int) -> dict[str, Any]:
         "device": device,
         "threads": threads,
         "compiled": kernels.library() is not None,  # else PyTorch's operations alone: other bits, the same distribution
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": numpy.__version__},
         "git": _git_state(),
-        "source": source_digest(),
+        "source": source_digest(spec, gpu=on_gpu(device)),
     }
+
+
+def on_gpu(device: str) -> bool:
+    """Whether a record's device is a GPU."""
+    return not device.startswith("cpu")
 
 
 def _checksum(record: dict[str, Any]) -> str:

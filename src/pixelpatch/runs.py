@@ -9,16 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixelpatch.checks import complete, differing
 from pixelpatch.errors import UserError
 from pixelpatch.files import remove_temporaries
+from pixelpatch.ledger import Ledger
 from pixelpatch.lock import Lock
-from pixelpatch.record import FORMAT, provenance, read_record, write_record
+from pixelpatch.record import FORMAT, on_gpu, progress_file, provenance, read_record, write_record
 from pixelpatch.source import source_digest
 from pixelpatch.stopping import Stop, held_back
 from pixelpatch.tracking import Tracker, run_id
 from pixelpatch.training import Diverged, fingerprint, processor, train
 
 POLL_SECONDS = 0.5  # between two looks at a lock that another process has
+NOTHING: dict[str, Any] = {"metrics": {}, "predictions": "", "labels": ""}  # of a test that did not take place
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,16 @@ class How:
     """What a run does not depend on, but for its bits: where it is trained, who follows it, and when to stop.
 
     `device` is a name as PyTorch has it, `tracking` one of pixelpatch.tracking.MODES; `preset` is told to Weights &
-    Biases alone.
+    Biases alone. `exact` refuses a saved state that another machine trained, `until` is the epoch after which a run
+    pauses.
     """
 
     device: str
     stop: Stop
     tracking: str = "disabled"
     preset: str = ""
+    exact: bool = False
+    until: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,11 @@ class Run:
         """`seed0.checkpoint` beside `seed0.json`."""
         return self.record.with_suffix(".checkpoint")
 
+    @property
+    def progress(self) -> Path:
+        """`seed0.progress.json` beside `seed0.json`: what a run in progress has shown so far."""
+        return progress_file(self.record)
+
     def new_lock(self) -> Lock:
         """The lock on the run, not taken yet: `seed0.lock` beside `seed0.json`."""
         return Lock(self.record.with_suffix(".lock"))
@@ -72,7 +83,7 @@ class Run:
         if not self._is_of_this_run(record):
             self.say(f"{self.record} is of another run or spec; it will be replaced")
             return False
-        same = record["provenance"]["source"] == source_digest()
+        same = self._is_of_this_code(record)
         advice = "" if same else ", made by another version of the training code: delete it to have it made anew"
         self.say(f"{self.record} is there already{advice}")
         lock = self.new_lock()
@@ -86,8 +97,8 @@ class Run:
         """Train, from where an attempt that was stopped left off, and write the record.
 
         A run that another process works on is left alone, and the answer False, unless `wait` says to wait for it.
-        A record of this very run, made by this very code, is kept. Raises Stopped as `train` does, Diverged unless that
-        is a result (and recorded, without any score), and UserError where a file cannot be written.
+        A record of this very run, made by this very code, is kept. Raises Stopped and Paused as `train` does, Diverged
+        unless that is a result (and recorded, without any score), and UserError where a file cannot be written.
         """
         lock = self.new_lock()
         if not lock.take():
@@ -105,6 +116,7 @@ class Run:
             else:
                 remove_temporaries(self.record)
                 remove_temporaries(self.checkpoint)
+                remove_temporaries(self.progress)
                 self._train(mnist, how)
             self._tidy()
         except Diverged:  # as it would from its checkpoint
@@ -116,12 +128,13 @@ class Run:
 
     def _train(self, mnist: dict[str, Tensor], how: How) -> None:
         with held_back():  # a signal would end the compiler or git, and the run go on without what they give
-            origin = provenance(device=device_name(how.device), threads=self.threads)  # of the code as it is loaded
+            device = device_name(how.device)
+            origin = provenance(self.spec, device=device, threads=self.threads)  # of the code as it is loaded
         where = {"device": how.device, "threads": self.threads, "name": self.name}
         run = {"experiment": self.experiment, "seed": self.seed, "spec": self.spec}
         tracker = Tracker.start(
             how.tracking,
-            id=run_id(fingerprint(self.spec, self.seed, **where), how.preset),
+            id=run_id(fingerprint(self.spec, self.seed, **where).run, how.preset),
             name=f"{self.experiment}-seed{self.seed}",
             group=self.experiment,
             job_type="train",
@@ -129,16 +142,33 @@ class Run:
             config=run | {"preset": how.preset, "provenance": origin},
         )
         summary, began = None, time.perf_counter()
+
+        def record(path: Path, epochs: int, result: dict[str, Any]) -> None:
+            whole = {"format": FORMAT, "epochs": epochs} | run | result
+            write_record(path, whole | {"provenance": origin | result["provenance"]})
+
+        def follow(epoch: int, results: dict[str, float], measured: dict[str, Any]) -> None:
+            record(self.progress, epoch, NOTHING | measured)
+            tracker.log(epoch, results)
+
         try:
             try:
                 result = train(
-                    self.spec, self.seed, mnist, **where, checkpoint=self.checkpoint, stop=how.stop, follow=tracker.log
+                    self.spec,
+                    self.seed,
+                    mnist,
+                    **where,
+                    checkpoint=self.checkpoint,
+                    exact=how.exact,
+                    until=how.until,
+                    stop=how.stop,
+                    follow=follow,
                 )
             except Diverged as error:
                 if not self.may_diverge:
                     raise
                 result = diverged(str(error).partition(";")[0], time.perf_counter() - began)
-            write_record(self.record, {"format": FORMAT} | run | result | {"provenance": origin | result["provenance"]})
+            record(self.record, self.spec["training"]["epochs"], result)
             timing = {f"timing/{key}": value for key, value in result["timing"].items() if not isinstance(value, list)}
             summary = result["metrics"] | timing
         finally:
@@ -153,22 +183,35 @@ class Run:
             record = read_record(self.record)
         except UserError:
             return False
-        return self._is_of_this_run(record) and record["provenance"]["source"] == source_digest()
+        return self._is_of_this_run(record) and self._is_of_this_code(record)
 
     def _is_of_this_run(self, record: dict[str, Any]) -> bool:
-        return all(record[key] == getattr(self, key) for key in ("experiment", "seed", "spec"))
+        named = all(record[key] == getattr(self, key) for key in ("experiment", "seed"))
+        return named and not list(differing(complete(record["spec"]), complete(self.spec)))
+
+    def _is_of_this_code(self, record: dict[str, Any]) -> bool:
+        """Whether today's code made it, or is known to make the same."""
+        origin = record["provenance"]
+        today = source_digest(self.spec, gpu=on_gpu(origin["device"]))
+        return Ledger.read().leads(origin["source"], today)
 
     def _tidy(self) -> None:
         """Remove what the run has left beside the record, but for the lock, which the caller has."""
         self.checkpoint.unlink(missing_ok=True)
+        self.progress.unlink(missing_ok=True)
         remove_temporaries(self.checkpoint)
+        remove_temporaries(self.progress)
         remove_temporaries(self.record)
 
 
 def diverged(why: str, seconds: float) -> dict[str, Any]:
     """What a record has of a run that diverged: `why` in its provenance, the seconds of the last attempt, no score."""
-    nothing = {"metrics": {}, "curve": {}, "predictions": "", "labels": ""}
-    return nothing | {"timing": {"seconds": seconds}, "provenance": {"diverged": why, "interruptions": []}}
+    return NOTHING | {
+        "curve": {},
+        "batch_losses": [],
+        "timing": {"seconds": seconds},
+        "provenance": {"diverged": why, "interruptions": []},
+    }
 
 
 def device_name(device: str) -> str:

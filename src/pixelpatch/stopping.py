@@ -17,6 +17,10 @@ class Stopped(Exception):
         self.number = number
 
 
+class Paused(Exception):
+    """A run has come as far as it was to go for now; its state is saved."""
+
+
 @contextmanager
 def held_back() -> Iterator[None]:
     """Have these signals wait, also for programs started within: schedulers signal every process of a job."""

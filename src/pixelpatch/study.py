@@ -10,29 +10,33 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pixelpatch.checks import differing, instead, spec_problems, split_sizes
+from pixelpatch.basis import basis_problems, open_settings
+from pixelpatch.checks import complete, differing, instead, spec_problems, split_sizes
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_json
-from pixelpatch.metrics import curves_of, metrics_of
+from pixelpatch.metrics import EXACT, curve_length, curves_of, facts_of, metrics_of
 from pixelpatch.questions import has, identification_problems, patch_problems
+from pixelpatch.record import PROGRESS, progress_file
 from pixelpatch.schema import of_specs, schema_problems, unfit_values
 from pixelpatch.variants import extend, merge, of_family, shown, vary
 
 Json = dict[str, Any]
 RECORDED = "recorded"  # seeds: those that have a record already
-OF_CURVES = ("curve", "falls_every_epoch", "dips_only_at")
-KINDS = ("documented", *OF_CURVES, "better_than")  # of claims
-NO_SYSTEMS = ("equivalent_to", "mends", "vary")  # keys of experiments that are there for a system's sake
+OF_CURVES = ("curve", "falls_every_epoch", "dips_at")
+KINDS = ("documented", *OF_CURVES, "better_than", "first_labels")  # of claims
+_RUN_FILE = re.compile(rf"seed(0|[1-9]\d*)(\.json|{re.escape(PROGRESS)})")
+NO_SYSTEMS = ("author_run", "equivalent_to", "mends", "vary")  # keys of experiments that are there for a system's sake
 
 
 def resolve(config: Json, schema: Json) -> Json:
     """The study that `config` describes, valid under the JSON schema `schema`.
 
     Returns the preset's name; `analysis`; `identify`; `patches`; `experiments` (title, source, resources, claims,
-    unstated, `may_diverge`, `equivalent_to`, `mends` and `vary` or None, the `spec` as it will run, whether that is
-    `narrowed`, and how, whether it is `selected`, and the seeds `wanted` by the preset); and `runs`, one per selected
-    experiment × seed, each with the path of its record below the preset's results folder. Raises UserError with one
-    sentence per problem.
+    `basis` and, by it, the settings that are `unstated`; `may_diverge`; `equivalent_to`, `mends`, `author_run` and
+    `vary` or None; the `spec` as it will run, whether that is `narrowed`, and how; whether it is `selected`; and the
+    seeds `wanted` by the preset); and `runs`, one per selected experiment × seed, each with the path of its record
+    below the preset's results folder. Of `seeds: recorded`, a run in progress has the path of its progress file.
+    Raises UserError with one sentence per problem.
     """
     problems = list(unfit_values(config))
     if not problems:
@@ -56,12 +60,14 @@ def resolve(config: Json, schema: Json) -> Json:
             "narrowed": spec != block["spec"],
             "narrowing": "; ".join(_narrowing(block["spec"], spec)),
             "claims": block.get("claims", {}),
-            "unstated": block.get("unstated", []),
+            "basis": block.get("basis", {}),
+            "unstated": open_settings(block["spec"], block["basis"]) if "basis" in block else [],
             "selected": name in selected,
             "wanted": [] if preset["seeds"] == RECORDED else counted_seeds(preset["seeds"], block.get("seeds")),
             "may_diverge": block.get("may_diverge", False),
             "equivalent_to": block.get("equivalent_to"),
             "mends": {"system": block["extends"]} | block["mends"] if "mends" in block else None,
+            "author_run": {"system": block["extends"], "text": block["author_run"]} if "author_run" in block else None,
             "vary": block.get("vary"),
         }
     return {
@@ -71,11 +77,22 @@ def resolve(config: Json, schema: Json) -> Json:
         "patches": config["patches"],
         "experiments": experiments,
         "runs": [
-            {"experiment": name, "seed": seed, "record": f"runs/{name}/seed{seed}.json"}
+            {"experiment": name, "seed": seed, "record": f"runs/{name}/{_file(config, name, seed)}"}
             for name in selected
             for seed in selected_seeds(config, name)
         ],
     }
+
+
+def _file(config: Json, name: str, seed: int) -> str:
+    """The file of a run: its record or, where recorded runs are asked for and it has none, its progress file."""
+    record = _runs_folder(config, name) / f"seed{seed}.json"
+    in_progress = wanted_seeds(config) == RECORDED and not record.exists()
+    return (progress_file(record) if in_progress else record).name
+
+
+def _runs_folder(config: Json, name: str) -> Path:
+    return Path(config["results"], config["preset"], "runs", name)
 
 
 def read_study(path: Path) -> Json:
@@ -131,18 +148,21 @@ def wanted_seeds(config: Json) -> int | str | list[int | str]:
 def selected_seeds(config: Json, name: str) -> list[int]:
     """The seeds from which the experiment `name` runs.
 
-    A number counts them from 0, a list (or "0,4,7") names them, and "recorded" is those that have a record already. Of
-    any others an experiment takes the first `seeds` of its own, where it has that key.
+    A number counts them from 0, a list (or "0,4,7") names them, and "recorded" is those that have a record, or are in
+    progress. Of any others an experiment takes the first `seeds` of its own, where it has that key, or those listed.
     """
     seeds = wanted_seeds(config)
     if seeds == RECORDED:
-        files = Path(config["results"], config["preset"], "runs", name).glob("seed*.json")
-        return sorted(int(found[1]) for file in files if (found := re.fullmatch(r"seed(0|[1-9]\d*)\.json", file.name)))
+        names = (file.name for file in _runs_folder(config, name).glob("seed*.json"))
+        return sorted({int(found[1]) for name in names if (found := _RUN_FILE.fullmatch(name))})
     return counted_seeds(seeds, config["experiments"].get(name, {}).get("seeds"))
 
 
-def counted_seeds(seeds: int | str | list[int | str], most: int | None) -> list[int]:
-    """Seeds as the configuration names them (a number, a list, "0,4,7"), the first `most` of them."""
+def counted_seeds(seeds: int | str | list[int | str], own: int | list[int] | None) -> list[int]:
+    """Seeds as the configuration names them (a number, a list, "0,4,7"), the first `own` of them, or that list."""
+    if isinstance(own, list):
+        return own
+    most = own
     if isinstance(seeds, int):
         return list(range(seeds))[:most]
     return [int(seed) for seed in (seeds.split(",") if isinstance(seeds, str) else seeds)][:most]
@@ -199,19 +219,22 @@ def _inconsistencies(config: Json) -> Iterator[str]:
         if len(kinds) > 1:
             yield f"experiments.{name} has {' and '.join(kinds)}; make an experiment of each."
         if kinds:
-            for key in ("claims", "unstated"):
+            for key in ("claims", "basis"):
                 if block.get(key):
                     yield (
                         f"experiments.{name}.{key} is about what a write-up documents, which {kinds[0]} is not about; "
                         "leave one of them out."
                     )
-            check = {"equivalent_to": _equivalence_problems, "mends": _mending_problems}.get(kinds[0])
+            check = {
+                "author_run": _author_run_problems,
+                "equivalent_to": _equivalence_problems,
+                "mends": _mending_problems,
+            }.get(kinds[0])
             for problem in check(block, known_systems, metrics) if check else ():
                 yield f"experiments.{name}.{problem}"
             continue
-        for key in block.get("unstated", ()):
-            if not has(block["spec"], key):
-                yield f"experiments.{name}.unstated has {key!r}, no setting of its spec."
+        if "basis" in block:
+            yield from (f"experiments.{name}.basis{said}" for said in basis_problems(block["spec"], block["basis"]))
         of_systems = {other: metrics[other] for other in known_systems}
         for claim, said in block.get("claims", {}).items():
             for problem in _claim_problems(said, name, block["spec"], of_systems):
@@ -225,6 +248,8 @@ def _claim_problems(claim: Json, name: str, spec: Json, metrics: dict[str, list[
     kind, known, epochs = "metric", metrics[name], spec["training"]["epochs"]
     if "epoch" in claim or any(key in kinds for key in OF_CURVES):
         kind, known = "curve", list(curves_of(spec))
+    if claim.get("metric", "").startswith(EXACT):
+        kind, known = "fact", list(facts_of(spec))
     if "metric" in claim and claim["metric"] not in known:
         yield f".metric is {claim['metric']!r}, no {kind} of {name}{instead(claim['metric'], known)}"
     if (other := claim.get("better_than")) is not None:
@@ -232,11 +257,13 @@ def _claim_problems(claim: Json, name: str, spec: Json, metrics: dict[str, list[
             yield f".better_than is {other!r}{instead(other, [known for known in metrics if known != name])}"
         elif "metric" in claim and claim["metric"] not in metrics[other]:
             yield f".better_than is {other!r}, which has no {claim['metric']}."
-    if "curve" in claim and (length := len(claim["curve"].split())) != epochs:
-        yield f".curve has {length} numbers; spec.training.epochs is {epochs}, so it needs {epochs}."
-    for first, second in claim.get("dips_only_at", []):
+    if "curve" in claim and claim.get("metric") in known:
+        length, needed = len(claim["curve"].split()), curve_length(spec, claim["metric"])
+        if length != needed:
+            yield f".curve has {length} numbers; by its spec, {claim['metric']} has {needed}, so it needs {needed}."
+    for first, second in claim.get("dips_at", []):
         if second != first + 1 or second > epochs:
-            yield f".dips_only_at has [{first}, {second}]; write pairs of consecutive epochs up to {epochs}."
+            yield f".dips_at has [{first}, {second}]; write pairs of consecutive epochs up to {epochs}."
     if (setting := claim.get("settles")) is not None and not has(spec, setting):
         yield f".settles is {setting!r}, no setting of its spec."
     if claim.get("epoch", 1) > epochs:
@@ -263,6 +290,12 @@ def _equivalence_problems(block: Json, known: Json, metrics: dict[str, list[str]
         )
 
 
+def _author_run_problems(block: Json, known: Json, metrics: dict[str, list[str]]) -> Iterator[str]:
+    """What is wrong with the `block` of an experiment with `author_run`; `known` are the systems."""
+    if (system := block.get("extends")) not in known:
+        yield f"author_run needs a system that the experiment extends; extends is {system!r}{instead(system, known)}"
+
+
 def _mending_problems(block: Json, known: Json, metrics: dict[str, list[str]]) -> Iterator[str]:
     """What is wrong with the `block` of an experiment with `mends`; `known` are the systems."""
     system, metric = block.get("extends"), block["mends"]["metric"]
@@ -274,7 +307,7 @@ def _mending_problems(block: Json, known: Json, metrics: dict[str, list[str]]) -
     elif not metric.endswith("accuracy"):
         known_ones = ", ".join(known for known in metrics[system] if known.endswith("accuracy"))
         yield f"mends.metric is {metric!r}; an oddity's price is in points of an accuracy: {known_ones}."
-    if not list(differing(block["spec"], known[system]["spec"])):
+    if not list(differing(complete(block["spec"]), complete(known[system]["spec"]))):
         yield f"spec is that of {system}; it must differ in the oddity that it mends."
 
 

@@ -5,30 +5,37 @@ import math
 import os
 import platform
 import re
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
+from torch.optim import Optimizer
 
-from pixelpatch.checkpoint import State
-from pixelpatch.data import Digits, Grids
+from pixelpatch.checkpoint import Key, State
+from pixelpatch.data import Task, permutation
 from pixelpatch.errors import UserError
-from pixelpatch.graphs import GraphedStep, Step
+from pixelpatch.losses import build_loss
 from pixelpatch.memory import keep_freed_memory, peak_memory_mb, reset_peak
 from pixelpatch.models import build_model, kernels
-from pixelpatch.optimisers import OPTIMISERS, Optimiser
 from pixelpatch.progress import Progress
 from pixelpatch.source import source_digest
-from pixelpatch.stopping import Stop
+from pixelpatch.stopping import Paused, Stop
 
 SAVE_SECONDS = 600.0  # between two checkpoints: at most so much is lost in a long epoch
+EARLY_STEPS = 20  # after so many a record keeps a digest of the state, for a replay to be held against
 TOKENS = "0123456789<>_"  # how a record spells predictions: the digits, <start>, <finish>, <pad>
+OPTIMISERS: dict[str, type[Optimizer]] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+Json = dict[str, Any]
+Step = Callable[[tuple[Tensor, ...], Tensor], Tensor]  # inputs and targets in, the loss out
 
 
 class Diverged(UserError):
@@ -36,7 +43,7 @@ class Diverged(UserError):
 
 
 def train(
-    spec: dict[str, Any],
+    spec: Json,
     seed: int,
     mnist: dict[str, Tensor],
     *,
@@ -44,29 +51,33 @@ def train(
     threads: int = 1,
     name: str = "",
     checkpoint: Path | None = None,
+    exact: bool = False,
+    until: int | None = None,
     stop: Stop | None = None,
-    follow: Callable[[int, dict[str, float]], None] | None = None,
-) -> dict[str, Any]:
+    follow: Callable[[int, dict[str, float], Json], None] | None = None,
+) -> Json:
     """Train the model of `spec` from `seed` and test it; returns the record's measured part.
 
-    That is `metrics`, `curve` (per epoch), `predictions`, `labels`, `timing` and, of `provenance`, `interruptions`.
-    The test set is seen once, at the end; with `test_every_epoch` after each epoch too, and nothing follows from it.
+    That is `metrics`, `curve` (per epoch), `batch_losses` (of every `training.log_every`-th batch), `predictions`,
+    `labels`, `timing` and, of `provenance`, what was measured too. The test set is seen once, at the end; with
+    `test_every_epoch` after each epoch too, and nothing follows from it.
+
     Bit-identical for the same spec, seed, thread count and machine, timings aside. After every epoch, and every
     SAVE_SECONDS within one, the run's state goes into the file `checkpoint`, from which the same call goes on, to the
-    same bits, if the process was stopped; to lock and to remove that file is the caller's. `follow` is called with an
-    epoch's number and results once these are safe. Raises Diverged with the epoch and step at which the loss stopped
-    being a number, and Stopped, its state saved, soon after `stop` became true.
+    same bits, if the process was stopped; to lock and to remove that file is the caller's. A state from another machine
+    goes on as well, though not to the same bits, unless `exact` is set. `follow` is called with an epoch's number, its
+    results and the measured part so far, once these are safe. Raises Diverged with the epoch and step at which the loss
+    stopped being a number; Stopped, its state saved, soon after `stop` became true; and Paused, its state saved, after
+    epoch `until` where more are to come.
     """
     began = time.perf_counter()
-    data, training, evaluation = spec["data"], spec["training"], spec["evaluation"]
+    training, evaluation = spec["training"], spec["evaluation"]
     set_up(training, seed, device=device, threads=threads)
-    task = (Grids if "grids" in data else Digits)(data, mnist, torch.device(device))
+    task, rng = build_task(spec, seed, mnist, device)
     model = build_model(spec["model"], image=task.image).to(device)
-    rng = Generator(device).manual_seed(2**32 + seed)  # data order and augmentation, a stream of their own
     state = State(model, build_optimiser(model, training), rng)
     key = fingerprint(spec, seed, device=device, threads=threads, name=name)
-    if checkpoint:
-        state.load(checkpoint, key)
+    state.begin(checkpoint, key, exact=exact)
     stop = Stop() if stop is None else stop
     before = state.seconds
     saved = began
@@ -83,7 +94,25 @@ def train(
     images = min(steps * training["batch"], task.epoch_images)  # in an epoch
     finished = state.epoch * steps + (0 if state.losses is None else len(state.losses))
     progress = Progress(name, epochs=training["epochs"], steps=steps, images=images, finished=finished)
-    step = training_step(model, state.optimiser, training)
+    step, lost = training_step(state, spec, task)
+    early = min(EARLY_STEPS, training["epochs"] * steps)
+
+    def measured() -> Json:
+        seconds = sum(state.epoch_seconds)
+        timing = {
+            "seconds": before + time.perf_counter() - began,
+            "train_seconds": seconds,
+            "images_per_second": state.epoch * images / seconds,
+            "epoch_seconds": list(state.epoch_seconds),
+            "peak_memory_mb": max(state.peak_memory_mb, peak_memory_mb(device)),
+        }
+        provenance: Json = {"interruptions": list(state.interruptions), "early_digest": state.early_digest}
+        if len(state.machines) > 1:
+            provenance["machines"] = list(state.machines)
+        if lost:
+            provenance["lost"] = lost
+        curve = {metric: list(values) for metric, values in state.curve.items()}
+        return {"curve": curve, "batch_losses": list(state.batch_losses), "timing": timing, "provenance": provenance}
 
     for epoch in range(state.epoch + 1, training["epochs"] + 1):
         losses = [] if state.losses is None else list(state.losses.to(device).unbind())
@@ -93,6 +122,8 @@ def train(
         for inputs, targets in islice(batches, len(losses), None):  # those before were trained on before a stop
             losses.append(step(inputs, targets))
             progress.step(epoch, losses)
+            if (epoch - 1) * steps + len(losses) == early:
+                state.early_digest = state.digest()
             stopping = bool(stop)  # looked at once: a signal may come at any time
             if stopping or time.perf_counter() - saved > SAVE_SECONDS:
                 state.losses, state.losses_seconds = torch.stack(losses).cpu(), earlier + progress.trained()
@@ -102,6 +133,8 @@ def train(
         results = {"train/loss": mean_loss(losses, epoch)}
         state.epoch_seconds.append(earlier + progress.trained())
         state.losses, state.losses_seconds = None, 0.0
+        if every := training.get("log_every"):
+            state.batch_losses += [float(loss) for loss in losses[::every]]
         if "validation" in task.splits:
             scores, _ = evaluate(model, task, "validation", spec, rng)
             results |= {"validation/loss": scores["loss"], "validation/accuracy": scores["accuracy"]}
@@ -118,23 +151,34 @@ def train(
         save()
         progress.epoch(epoch, results)
         if follow:
-            follow(epoch, results)
+            follow(epoch, results, measured())
         if stop:
             raise stop.stopped(name, f"after epoch {epoch} of {training['epochs']}")
+        if until is not None and until <= epoch < training["epochs"]:
+            raise Paused(f"{name}: paused after epoch {epoch} of {training['epochs']}")
 
     tested = final_test(state, task, spec)
-    train_seconds = sum(state.epoch_seconds)
-    timing = {
-        "seconds": before + time.perf_counter() - began,
-        "train_seconds": train_seconds,
-        "images_per_second": training["epochs"] * images / train_seconds,
-        "epoch_seconds": state.epoch_seconds,
-        "peak_memory_mb": max(state.peak_memory_mb, peak_memory_mb(device)),
-    }
-    return tested | {"curve": state.curve, "timing": timing, "provenance": {"interruptions": state.interruptions}}
+    return measured() | tested
 
 
-def set_up(training: dict[str, Any], seed: int, *, device: str, threads: int) -> None:
+def build_task(spec: Json, seed: int, mnist: dict[str, Tensor], device: str) -> tuple[Task, Generator]:
+    """The task of a spec, and the generator of its order, its augmentation and its order of evaluation.
+
+    That is a stream of its own, apart from PyTorch's default generator, which draws weights and dropout. With
+    `one_generator` there is but one, as in a script that calls `torch.manual_seed` once: it draws the training grids,
+    and goes on to draw the weights and then each epoch's order, as a DataLoader does. (`seed` then has no part.)
+    """
+    data, task = spec["data"], import_module(f"{__package__}.{'grids' if 'grids' in spec['data'] else 'digits'}").TASK
+    if not spec["training"].get("one_generator"):
+        return task(data, mnist, torch.device(device), permutation), Generator(device).manual_seed(2**32 + seed)
+    from pixelpatch.dataloader_order import dataloader_permutation
+
+    built = task(data, mnist, torch.device(device), dataloader_permutation)
+    torch.set_rng_state(built.generator.get_state())
+    return built, torch.default_generator
+
+
+def set_up(training: Json, seed: int, *, device: str, threads: int) -> None:
     """PyTorch's global settings and generators, all of them: what ran before in the process does not matter."""
     torch.set_num_threads(threads)
     # As torch.use_deterministic_algorithms(True), which loads torch.compile as well: four seconds of every run.
@@ -152,19 +196,25 @@ def set_up(training: dict[str, Any], seed: int, *, device: str, threads: int) ->
     reset_peak(device)
 
 
-def fingerprint(spec: dict[str, Any], seed: int, *, device: str, threads: int, name: str) -> dict[str, Any]:
-    """What tells a run from every other one, and all that the bits of its result depend on."""
+def fingerprint(spec: Json, seed: int, *, device: str, threads: int, name: str) -> Key:
+    """What tells a run from every other one, and what else the bits of its result depend on."""
     compiled = kernels.library()
-    return {
-        "run": name,
-        "spec": spec,
-        "seed": seed,
-        "training code": source_digest(),
-        "PyTorch version": torch.__version__,
-        "compiled code": Path(compiled._name).name if compiled else None,  # named after source, compiler and processor
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor(),
-        "number of threads": threads,
-    }
+    on_gpu = device.startswith("cuda")
+    return Key(
+        run={
+            "run": name,
+            "spec": spec,
+            "seed": seed,
+            "training code": source_digest(spec, gpu=on_gpu),
+            "kind of device": "GPU" if on_gpu else "CPU",
+        },
+        machine={
+            "PyTorch version": str(torch.__version__),
+            "compiled code": Path(compiled._name).name if compiled else None,  # named after source, compiler, processor
+            "device": torch.cuda.get_device_name(device) if on_gpu else processor(),
+            "number of threads": threads,
+        },
+    )
 
 
 def processor() -> str:
@@ -176,26 +226,66 @@ def processor() -> str:
     return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def training_step(model: nn.Module, optimiser: Optimiser, training: dict[str, Any]) -> Step:
-    """A function that takes one step of training on a batch and returns its loss."""
+def training_step(state: State, spec: Json, task: Task) -> tuple[Step, list[str]]:
+    """A function that takes one step of training on a batch and returns its loss; and what it does without, in words.
 
-    def step(inputs: tuple[Tensor, ...], targets: Tensor) -> Tensor:
-        optimiser.zero_grad()
-        loss = backward(model, inputs, targets, training)
-        optimiser.step()
-        return loss
+    On a GPU the step is recorded as a graph, once a check of it has shown the same loss and weights.
+    """
+    training = spec["training"]
 
-    return GraphedStep(step) if next(model.parameters()).is_cuda else step
+    def build(model: nn.Module, optimiser: Optimizer) -> Step:
+        loss = build_loss(training)
+
+        def step(inputs: tuple[Tensor, ...], targets: Tensor) -> Tensor:
+            optimiser.zero_grad()
+            value = backward(model, loss, inputs, targets, training)
+            optimiser.step()
+            return value
+
+        return step
+
+    lost = [] if _is_fused(state.optimiser) else ["fused optimiser"]
+    step = build(state.model, state.optimiser)
+    if next(state.model.parameters()).is_cuda:
+        from pixelpatch.graphs import checked
+
+        drawn = state.rng.get_state()
+        batch = next(iter(task.batches(training["batch"], state.rng, drop_last=training["drop_last"])))
+        state.rng.set_state(drawn)
+        step, without = checked(build, state.model, state.optimiser, batch)
+        lost += without
+    for thing in lost:
+        print(f"training without: {thing}", file=sys.stderr)
+    return step, lost
 
 
-def build_optimiser(model: nn.Module, training: dict[str, Any]) -> Optimiser:
-    """The optimiser of a spec's `training` block; what the block does not set stays at PyTorch's default."""
-    options = {key: training[key] for key in ("momentum", "weight_decay") if key in training}
+def build_optimiser(model: nn.Module, training: Json) -> Optimizer:
+    """The optimiser of a spec's `training` block, fused where that is to be had.
+
+    What the block does not set stays at PyTorch's default.
+    """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return OPTIMISERS[training["optimiser"]](parameters, lr=training["learning_rate"], **options)
+    options = {key: training[key] for key in ("momentum", "weight_decay") if key in training}
+    if parameters[0].is_cuda and training["optimiser"] != "sgd":
+        options["capturable"] = True  # its count of steps lies on the GPU, where a graph can change it
+    build = partial(OPTIMISERS[training["optimiser"]], parameters, lr=training["learning_rate"], **options)
+    try:
+        return build(fused=True)
+    except RuntimeError:  # not for this device or type of number
+        return build()
 
 
-def backward(model: nn.Module, inputs: tuple[Tensor, ...], targets: Tensor, training: dict[str, Any]) -> Tensor:
+def _is_fused(optimiser: Optimizer) -> bool:
+    return bool(optimiser.param_groups[0].get("fused"))
+
+
+def backward(
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    inputs: tuple[Tensor, ...],
+    targets: Tensor,
+    training: Json,
+) -> Tensor:
     """Add the gradients of the batch's mean loss, and return that loss, detached.
 
     On a CPU `microbatch` images at a time, where the spec has it: the same gradient, up to rounding, in less memory. A
@@ -207,27 +297,15 @@ def backward(model: nn.Module, inputs: tuple[Tensor, ...], targets: Tensor, trai
         labels, *images = part
         with autocast(training, labels.device):
             logits = model(*images)
-        loss = criterion(logits.float(), labels, softmax_first=training["softmax_before_loss"])
-        loss = loss * (len(labels) / len(targets))
-        loss.backward()
-        total += loss.detach()
+        value = loss(logits.float(), labels) * (len(labels) / len(targets))
+        value.backward()
+        total += value.detach()
     return total
 
 
-def autocast(training: dict[str, Any], device: torch.device) -> torch.autocast:
+def autocast(training: Json, device: torch.device) -> torch.autocast:
     """Within it models compute in bfloat16 where the spec says so; weights, gradients and losses stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=training.get("precision") == "bfloat16")
-
-
-def criterion(logits: Tensor, targets: Tensor, *, softmax_first: bool) -> Tensor:
-    """Mean cross-entropy of logits [..., C] against targets [...].
-
-    `softmax_first` puts a softmax before it, the mistake that `vit16_tiny`'s documented losses give away: the loss then
-    cannot fall below −log(e / (e + 9)) = 1.4612.
-    """
-    if softmax_first:
-        logits = logits.softmax(dim=-1)
-    return F.cross_entropy(logits.flatten(0, -2), targets.flatten())
 
 
 def mean_loss(losses: list[Tensor], epoch: int) -> float:
@@ -244,46 +322,21 @@ def mean_loss(losses: list[Tensor], epoch: int) -> float:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, task: Digits | Grids, split: str, spec: dict[str, Any], rng: Generator
+    model: nn.Module, task: Task, split: str, spec: Json, rng: Generator
 ) -> tuple[dict[str, float], tuple[Tensor, Tensor]]:
     """Scores of `model` on a split (loss in nats, accuracies in percent), and its predictions and labels.
 
-    Digits: predictions [N], scores `loss`, `accuracy`, `correct`. Grids: predictions [N, 4] by greedy decoding, scores
-    `sequence_accuracy` (all four right) and `digit_accuracy`. Raises Diverged where the loss is not finite.
+    Both are the task's: see its `evaluate`. Raises Diverged where the loss is not finite.
     """
     model.eval()
-    size = spec["evaluation"]["batch"]
-    if isinstance(task, Grids):
-        grids = (task.grids("test", chosen) for chosen in task.test.split(size))
-        with autocast(spec["training"], task.test.device):
-            read = [(model.read(images), labels) for images, labels in grids]
-        predictions, labels = (torch.cat(part) for part in zip(*read, strict=True))
-        right = predictions == labels
-        scores = {"sequence_accuracy": right.all(dim=1), "digit_accuracy": right}
-        return {key: 100 * float(value.double().mean()) for key, value in scores.items()}, (predictions, labels)
-
-    images, labels = task.splits[split].images, task.splits[split].labels
-    match spec["evaluation"]["order"]:
-        case "shuffled":
-            order = torch.randperm(len(labels), generator=rng, device=rng.device)
-        case "by_class":
-            order = labels.argsort(stable=True)
-        case _:
-            order = torch.arange(len(labels), device=labels.device)
-    logits = torch.empty(len(labels), 10, device=labels.device)
-    with autocast(spec["training"], labels.device):
-        for chosen in order.split(size):
-            logits[chosen] = model(images[chosen]).float()
-    loss = float(criterion(logits, labels, softmax_first=spec["training"]["softmax_before_loss"]))
-    if not math.isfinite(loss):
+    with autocast(spec["training"], next(model.parameters()).device):
+        scores, read = task.evaluate(model, split, build_loss(spec["training"]), spec["evaluation"], rng)
+    if not math.isfinite(loss := scores.get("loss", 0.0)):
         raise Diverged(f"The loss on the {split} images is {loss}; a lower training.learning_rate may help.")
-    predictions = logits.argmax(dim=1)
-    correct = int((predictions == labels).sum())
-    scores = {"loss": loss, "accuracy": 100 * correct / len(labels), "correct": correct}
-    return scores, (predictions, labels)
+    return scores, read
 
 
-def final_test(state: State, task: Digits | Grids, spec: dict[str, Any]) -> dict[str, Any]:
+def final_test(state: State, task: Task, spec: Json) -> Json:
     """`metrics`, `predictions` and `labels` of a trained model, with its best weights if it was to keep them."""
     kept_epoch = state.epoch
     if state.best is not None:

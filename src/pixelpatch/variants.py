@@ -10,7 +10,16 @@ from pixelpatch.errors import UserError
 
 Json = dict[str, Any]
 MOST_MEMBERS = 1000  # of a family
-OWN = ("claims", "equivalent_to", "extends", "may_diverge", "mends", "unstated", "vary")  # keys that are not inherited
+OWN = (
+    "author_run",
+    "claims",
+    "equivalent_to",
+    "extends",
+    "may_diverge",
+    "mends",
+    "basis",
+    "vary",
+)  # keys that are not inherited
 
 
 def merge(base: Json, change: Json) -> Json:

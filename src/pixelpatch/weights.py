@@ -51,7 +51,7 @@ def retrain(
     model = build_model(spec["model"], image=image_side(spec["data"])).to(device)
     state = State(model, build_optimiser(model, spec["training"]), Generator(device))
     with redirect_stderr(StringIO()):  # to go on from it is no interruption of anything
-        state.load(checkpoint, fingerprint(spec, seed, **where))
+        state.begin(checkpoint, fingerprint(spec, seed, **where))
     if state.epoch < spec["training"]["epochs"]:
         raise UserError(f"{checkpoint} does not hold the end of the training; remove it, and begin again.")
     weights = model.state_dict() if state.best is None else state.best[1]

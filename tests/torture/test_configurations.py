@@ -178,7 +178,7 @@ def examples(thorough: bool) -> int:
 
 def test_a_mutated_configuration_is_a_study_or_refused_with_its_key_named(thorough: bool) -> None:
     counts = {"studies": 0, "refused": 0}
-    check_trainable(CONFIG["experiments"]["pit"]["spec"])  # the first takes seconds
+    check_trainable(CONFIG["experiments"]["pixel_transformer"]["spec"])  # the first takes seconds
 
     @settings(
         max_examples=examples(thorough),
@@ -270,10 +270,13 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "a key twice": (f"{TEXT}\npreset: full\n", "gives the key preset again, after line 4."),
     "a key twice in JSON": ('{"preset": "full", "preset": "smoke"}', "config.yaml gives the key preset again."),
     "JSON": (json.dumps(CONFIG | {"preset": "fall"}), "preset is 'fall'; did you mean full?"),
-    "an experiment twice": (f"{TEXT}\n  pit: {{}}\n", "gives the key pit again, after line "),
+    "an experiment twice": (
+        f"{TEXT}\n  pixel_transformer: {{}}\n",
+        "gives the key pixel_transformer again, after line ",
+    ),
     "a bomb": (bomb(), "line 5, has more than 100000 values, anchors resolved."),
     "tabs": ("preset: smoke\n\tresults: x\n", "config.yaml, line 2, is no YAML: found character '\\t'"),
-    "torn": (TEXT[: TEXT.index("lost_header_rows")], "experiments.pit.spec."),
+    "torn": (TEXT[: TEXT.index("lost_header_rows")], "experiments.pixel_transformer.spec."),
     "torn in a word": (TEXT[: TEXT.index("[test/acc") + 4], "is no YAML: expected ',' or ']'"),
     "binary": (bytes(range(256)), "config.yaml is no"),
     "UTF-16": (TEXT.encode("utf-16"), "config.yaml is not UTF-8 text"),
@@ -336,15 +339,15 @@ PAIRS = {
     "seeds=0x10": "seeds is '0x10'; it must be",
     "seeds=": "seeds is None; it must be",
     "only=": "only is None; it must be a list of the experiments",
-    "only=pit,,blog_cnn": "only names the experiment ''",
-    "only=[pit,pit]": "only has 'pit' twice",
+    "only=pixel_transformer,,blog_cnn": "only names the experiment ''",
+    "only=[pixel_transformer,pixel_transformer]": "only has 'pixel_transformer' twice",
     "preset=[smoke]": "preset is ['smoke']; it must be text.",
     "results=a{b}c": "results is 'a{b}c'; it must be a path without braces",
     "results=-x": "results is '-x'; it must be a path",
     "results=a\nb": "results is 'a\\nb'; it must be a path",
     'data={folder: "{x}"}': "data.folder is '{x}'; it must be a path",
     "experiments=5": "experiments is 5; it must be a block of keys.",
-    'experiments={"pit": {"spec": {"model": {"heads": 3}}}}': "experiments.pit.spec.model.heads is '3'; it must be",
+    'experiments={"blog_vit": {"spec": {"model": {"heads": 3}}}}': "experiments.blog_vit.spec.model.heads is '3'; it",
 }
 
 

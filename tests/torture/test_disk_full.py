@@ -12,6 +12,7 @@ import pytest
 import yaml
 from disk import Disk, whole_pages
 from registry import SOURCE, package, registry
+from scale import synthetic_record
 from test_runs import comparable, small
 
 from pixelpatch import runs
@@ -19,8 +20,7 @@ from pixelpatch.__main__ import main
 from pixelpatch.fetch import FILES, verify
 from pixelpatch.figures import FIGURES
 from pixelpatch.files import canonical_json
-from pixelpatch.record import read_record, write_record
-from pixelpatch.source import source_digest
+from pixelpatch.record import write_record
 from pixelpatch.tables import NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +99,11 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
     return said.splitlines()[-1]
 
 
+def without_restarts(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Files of a run that stands still, but for its checkpoint, where each attempt is noted: of that the name."""
+    return {name: b"" if name.endswith(".checkpoint") else content for name, content in files.items()}
+
+
 def test_no_room_for_a_run_at_all(
     disk: Disk, mnist: Path, undisturbed: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,11 +137,11 @@ def test_a_checkpoint_that_no_longer_fits(
     capsys.readouterr()
     assert train(record, mnist) == 1
     assert last_line(capsys) == f"error: {checkpoint} {FULL}; nothing was changed."
-    assert list(disk.files()) == ["runs/seed5.checkpoint"]
-    kept = checkpoint.read_bytes()
+    assert sorted(disk.files()) == ["runs/seed5.checkpoint", "runs/seed5.progress.json"]
+    kept = disk.files()
     assert train(record, mnist) == 1  # still no room: still the same state
     assert last_line(capsys) == f"error: {checkpoint} {FULL}; nothing was changed."
-    assert disk.files() == {"runs/seed5.checkpoint": kept}
+    assert without_restarts(disk.files()) == without_restarts(kept)
     disk.resize(BIG)
     assert train(record, mnist) == 0
     assert f"{checkpoint}: going on after epoch 1\n" in capsys.readouterr().err
@@ -155,15 +160,16 @@ def test_a_record_that_does_not_fit(
     record, write = disk.folder / "runs/seed5.json", runs.write_record
     disk.resize(BIG)
 
-    def on_a_full_disk(*arguments: Any) -> None:
-        disk.fill()
-        write(*arguments)
+    def on_a_full_disk(path: Path, content: dict[str, Any]) -> None:
+        if path == record:
+            disk.fill()
+        write(path, content)
 
     with monkeypatch.context() as patch:
         patch.setattr(runs, "write_record", on_a_full_disk)
         assert train(record, mnist) == 1
     assert last_line(capsys) == f"error: {record} {FULL}; nothing was changed."
-    assert list(disk.files()) == ["runs/seed5.checkpoint"]
+    assert sorted(disk.files()) == ["runs/seed5.checkpoint", "runs/seed5.progress.json"]
     disk.resize(BIG)
     assert train(record, mnist) == 0
     assert f"going on after epoch {SPEC['training']['epochs']}\n" in capsys.readouterr().err
@@ -178,7 +184,7 @@ def verbs(folder: Path, config: dict[str, Any], mnist: Path) -> dict[str, list[s
     drawn = [*study, *tables, "--data", str(mnist), "--output"]
     return (
         {"study": ["study", "--config", canonical_json(config), "--schema", schema, "--output", study[1]]}
-        | {"collect": ["collect", *study, *tables]}
+        | {"collect": ["collect", *study, "--data", str(mnist), *tables]}
         | {f"tables {name}": ["tables", name, *study, *tables] for name in NAMES}
         | {f"figure {name}": ["figure", name, *drawn, str(folder / f"figures/{name}.png")] for name in FIGURES}
     )
@@ -191,10 +197,9 @@ def test_the_analysis(
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     config |= {"preset": "full", "seeds": "recorded", "results": str(tmp_path), "only": "vit16_tiny"}
     undisturbed = tmp_path / "full"
-    for path in sorted((ROOT / "results/full/runs/vit16_tiny").iterdir()):  # as if made by this version
-        record = read_record(path) | {"spec": config["experiments"]["vit16_tiny"]["spec"]}
-        record["provenance"]["source"] = source_digest()
-        write_record(undisturbed / "runs/vit16_tiny" / path.name, record)
+    for seed in range(3):
+        made = synthetic_record("vit16_tiny", seed, config["experiments"]["vit16_tiny"]["spec"])
+        write_record(undisturbed / f"runs/vit16_tiny/seed{seed}.json", made)
     (disk.folder / "runs").symlink_to(undisturbed / "runs")
     steps = verbs(disk.folder, config, mnist)
     if not thorough:

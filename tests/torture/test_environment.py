@@ -193,6 +193,7 @@ def test_read_only_results(odd: Checkout, disk: Disk) -> None:
     assert run(odd, *show).returncode == 0
     before = disk.files()
     place = ["--study", str(disk.folder / "smoke/study.json"), "--tables", str(disk.folder / "smoke/tables")]
+    place += ["--data", "data/mnist"]
     result = run(odd, sys.executable, "-m", "pixelpatch", "collect", *place)
     assert result.returncode == 1
     assert result.stderr.endswith("runs.csv cannot be written: Read-only file system; nothing was changed.\n")

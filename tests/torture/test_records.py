@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 from checkouts import ROOT, Checkout
+from configurations import CONFIG
+from scale import synthetic_record
 
 from pixelpatch.__main__ import main
 from pixelpatch.files import canonical_json
 from pixelpatch.record import seal_record
-from pixelpatch.source import source_digest
 from pixelpatch.study import resolve
 
 EXPERIMENT, SEEDS = "vit16_tiny", 3
@@ -23,10 +24,10 @@ Record = dict[str, Any]
 
 
 class Study(Checkout):
-    """A checkout with a study of three published runs, remade as if by the present code; its tables."""
+    """A checkout with a study of three runs, whose records are made as if by the present code; its tables."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, mnist: Path) -> None:
+        super().__init__(folder, mnist)
         schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
         config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
         config |= {"preset": "full", "only": EXPERIMENT, "seeds": SEEDS}
@@ -34,9 +35,7 @@ class Study(Checkout):
         study = resolve(json.loads(json.dumps(config)), schema)
         spec = study["experiments"][EXPERIMENT]["spec"]
         for run in study["runs"]:
-            record = json.loads((ROOT / "results/full" / run["record"]).read_text(encoding="utf-8"))
-            record |= {"spec": spec, "provenance": record["provenance"] | {"source": source_digest()}}
-            self.write(run["seed"], record)
+            self.write(run["seed"], synthetic_record(EXPERIMENT, run["seed"], spec))
         (self.results / "study.json").write_text(json.dumps(study), encoding="utf-8")
 
     def path(self, seed: int) -> Path:
@@ -51,15 +50,16 @@ class Study(Checkout):
         return self.said(sys.executable, "-m", "pixelpatch", *self.arguments())
 
     def arguments(self, folder: str = "results/full") -> list[str]:
-        return ["collect", "--study", f"{folder}/study.json", "--tables", f"{folder}/tables"]
+        data = str(self.folder / "data/mnist")
+        return ["collect", "--study", f"{folder}/study.json", "--data", data, "--tables", f"{folder}/tables"]
 
     def tables(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (self.results / "tables").iterdir()}
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    study = Study(tmp_path_factory.mktemp("a study"))
+def good(tmp_path_factory: pytest.TempPathFactory, mnist: Path) -> Study:
+    study = Study(tmp_path_factory.mktemp("a study"), mnist)
     status, said = study.collect()
     assert status == 0, said
     return study
@@ -139,7 +139,7 @@ def circle(study: Study) -> None:
 
 
 def of_another_system(study: Study) -> None:
-    shutil.copy(ROOT / "results/full/runs/vit4_assignment/seed1.json", study.path(1))
+    study.write(1, synthetic_record("vit4_assignment", 1, CONFIG["experiments"]["vit4_assignment"]["spec"]))
 
 
 FILE = f"{EXPERIMENT}/seed1.json"
@@ -155,14 +155,14 @@ CASES: dict[str, tuple[Callable[[Study], None], str]] = {
     "renamed": (renamed, "cannot be read: No such file"),
     "empty": (text(lambda whole: ""), "is not whole JSON"),
     "torn": (text(lambda whole: whole[: len(whole) // 2]), "is not whole JSON"),
-    "no record": (text(lambda whole: "{}"), "is not a run record of format 1"),
-    "a list": (text(lambda whole: f"[{whole}]"), "is not a run record of format 1"),
+    "no record": (text(lambda whole: "{}"), "is not a run record of format 2"),
+    "a list": (text(lambda whole: f"[{whole}]"), "is not a run record of format 2"),
     "nested": (text(lambda whole: "[" * 100_000), "is not whole JSON"),
     "no text": (lambda study: study.path(1).write_bytes(b"\xff\xfe\x00"), "is not UTF-8 text"),
     "a folder": (folder, "cannot be read: Is a directory"),
     "a link to itself": (circle, "cannot be read: Too many levels of symbolic links"),
-    "of the future": (changed("format", to=2), "is not a run record of format 1"),
-    "NaN": (text(lambda whole: whole.replace('"test/loss":1.', '"test/loss":NaN,"x":1.')), "was changed after it"),
+    "of the future": (changed("format", to=3), "is not a run record of format 2"),
+    "NaN": (text(lambda whole: whole.replace('"test/loss":0.', '"test/loss":NaN,"x":0.')), "was changed after it"),
     "NaN with a checksum": (with_literal("nan"), "was changed after it was written"),
     "infinity with a checksum": (with_literal("inf"), "was changed after it was written"),
     "a number beyond floats": (changed("metrics", "test/loss", to=10**400), "has a value of test/loss that is not a"),
@@ -177,7 +177,7 @@ CASES: dict[str, tuple[Callable[[Study], None], str]] = {
     "no predictions": (changed("predictions", to=""), "has 0 predictions for 10000 labels"),
     "a metric less": (without("metrics", "test/loss"), "has no metric test/loss"),
     "a metric more": (changed("metrics", "test/digit_accuracy", to=1.0) , "has the metric test/digit_accuracy, which"),
-    "an epoch less": (changed("curve", "train/loss", to=lambda curve: curve[1:]), "has 9 epochs of train/loss; its s"),
+    "an epoch less": (changed("curve", "train/loss", to=lambda curve: curve[1:]), "has 9 epochs of train/loss; it is"),
     "more right": (changed("metrics", "test/correct", to=lambda right: right + 1), "as test/correct; its predictions"),
     "a better accuracy": (changed("metrics", "test/accuracy", to=99.5), "has 99.5 as test/accuracy; its predictions"),
     "a better loss": (changed("metrics", "train/loss", to=1.47), "has 1.47 as train/loss; its curves make it"),

@@ -173,7 +173,10 @@ def test_two_downloads_into_one_folder(checkout: Folder) -> None:
 @pytest.mark.usefixtures("expected")
 def test_two_analyses_at_once_write_what_one_writes(checkout: Folder, thorough: bool) -> None:
     arguments = ["--study", "alone/study.json", "--tables"]
-    steps = [["collect"], *(["tables", table] for table in ("accuracy", "equivalence", "comparisons", "claims"))]
+    steps = [
+        ["collect", "--data", "data/mnist"],
+        *(["tables", table] for table in ("accuracy", "equivalence", "comparisons", "claims")),
+    ]
     steps = steps if thorough else steps[:2]
     for folder, count in (("once", 1), ("twice", 2)):
         for step in steps:
@@ -188,4 +191,4 @@ def test_two_analyses_at_once_write_what_one_writes(checkout: Folder, thorough: 
         for folder in ("once", "twice")
     )
     assert once == twice
-    assert len(once) == (19 if thorough else 8)
+    assert len(once) == (20 if thorough else 9)

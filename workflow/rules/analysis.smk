@@ -25,6 +25,7 @@ rule study:
 rule collect:
     input:
         RECORDS,
+        mnist=ancient(MNIST),  # whose first labels are documented
         study=f"{RESULTS}/study.json",
     output:
         expand(f"{RESULTS}/tables/{{tidy}}.csv", tidy=TIDY),
@@ -37,9 +38,11 @@ rule collect:
         runtime=30,
     params:
         tables=lambda wildcards, output: Path(output[0]).parent,
+        data=lambda wildcards, input: Path(input.mnist[0]).parent,
         source=ANALYSIS,
+        ledger=LEDGER.read_text(encoding="utf-8") if LEDGER.exists() else "",
     shell:
-        "python -m pixelpatch collect --study {input.study:q} --tables {params.tables:q} 2> {log:q}"
+        "python -m pixelpatch collect --study {input.study:q} --data {params.data:q} --tables {params.tables:q} 2> {log:q}"
 
 
 rule tables:

@@ -12,7 +12,8 @@ from snakemake.exceptions import WorkflowError
 from pixelpatch import __file__ as package
 from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json, digest
-from pixelpatch.source import source_digest
+from pixelpatch.ledger import LEDGER
+from pixelpatch.source import files_digest, source_digest
 from pixelpatch.study import RECORDED, resolve, wanted_seeds
 from pixelpatch.tables import NAMES as TABLES, TIDY
 from pixelpatch.tracking import mode
@@ -56,18 +57,21 @@ FIGURES = sorted(
     path.stem for path in Path(package).parent.glob("figures/*.py") if "\ndef draw(" in path.read_text(encoding="utf-8")
 )
 # What reads the configuration and the records, and shows them: a minute's work, so all of it is done again if any changes.
-ANALYSIS = source_digest(
+ANALYSIS = files_digest(
     *("analysis", "figures", "report", "tables"),
     *(
         "answers.py",
         "attention.py",
+        "basis.py",
         "checks.py",
         "findings.py",
         "formatting.py",
+        "ledger.py",
         "metrics.py",
         "questions.py",
         "record.py",
         "schema.py",
+        "source.py",
         "study.py",
         "variants.py",
         "weights.py",

@@ -26,7 +26,7 @@ rule train:
         may_diverge=lambda wildcards: "--may-diverge" if EXPERIMENTS[wildcards.experiment]["may_diverge"] else "",
         spec=lambda wildcards: canonical_json(EXPERIMENTS[wildcards.experiment]["spec"]),
         # Not used by the command: it has Snakemake notice edits of the code that training runs.
-        source=source_digest(),
+        source=lambda wildcards: source_digest(EXPERIMENTS[wildcards.experiment]["spec"], gpu=ON_GPU),
     shell:
         # >>: a second copy of the job may wait, and say so, while the first one's words go on.
         # exec: the shell would die at once of a SIGTERM to the whole job, and Slurm kill what its end leaves behind.
@@ -52,7 +52,7 @@ rule retrain:
     params:
         data=lambda wildcards, input: Path(input.mnist[0]).parent,
         device=[] if config["device"] == "auto" else ["--device", config["device"]],
-        source=source_digest(),
+        source=lambda wildcards: source_digest(EXPERIMENTS[wildcards.experiment]["spec"], gpu=ON_GPU),
     shell:
         "exec python -m pixelpatch weights --record {input.record:q} --data {params.data:q} {params.device:q}"
         " --output {output:q} 2>> {log:q}"

@@ -22,8 +22,14 @@ not change it, for as n → ∞ at the present mean and spread the p-value times
 would decide at the present mean and spread), or fewer than `analysis.minimum_seeds` (two at the least) ran, in which
 case nothing is tested. So an absence of evidence is never sold as a reproduction.
 
-**Exact facts.** A metric under model/ or data/ on which all seeds agree has no sampling error: it is `reproduced` where
-it would be printed as documented, else `higher` or `lower`; it has no p-value and is outside the family.
+**Exact facts.** A metric under model/ or data/ follows from the spec alone, and needs no run: it is `reproduced` where
+it would be printed as documented, else `higher` or `lower` (first labels: `other`). It has no p-value and is outside
+the family.
+
+**Runs in progress.** As no setting changes with time, the first k epochs of a run are those of the whole protocol. So
+a run that is not finished speaks for claims about epochs (a curve, one epoch of it, a property of it), and not for
+final numbers. k is the largest number of epochs that `analysis.minimum_seeds` runs have finished (that all have, where
+fewer run), and the note says "epochs 1 to k of 25".
 
 **Better.** `reproduced`: p_holm < α. `lower`: the one-sided test of the opposite gives p < α (uncorrected: it stands
 beside a claim that already failed). Else `undecided`.
@@ -74,7 +80,7 @@ from pixelpatch.analysis.statistics import (
     welch,
 )
 from pixelpatch.errors import UserError
-from pixelpatch.metrics import EXACT
+from pixelpatch.metrics import BATCH_LOSS, EXACT
 from pixelpatch.study import systems
 
 COLUMNS = [
@@ -101,11 +107,15 @@ Verdict = tuple[str, str]  # with its note
 
 
 class Replications(NamedTuple):
-    """Our runs: how many seeds by experiment; values (seeds,) and curves (seeds, epochs) by experiment and metric."""
+    """Our runs: finished seeds by experiment; values (seeds,) and curves (seeds, epochs) by experiment and metric.
+
+    Curves are of runs in progress too, whose missing epochs are NaN. `facts` are by experiment and metric, as text.
+    """
 
     seeds: dict[str, int]
     values: dict[tuple[str, str], np.ndarray]
     curves: dict[tuple[str, str], np.ndarray]
+    facts: dict[tuple[str, str], str]
 
 
 class Case(NamedTuple):
@@ -125,6 +135,16 @@ class Case(NamedTuple):
     def where(self) -> str:
         """The claim's place in the config, for messages."""
         return f"experiments.{self.system}.claims.{self.name}"
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the system trains."""
+        return self.study["experiments"][self.system]["spec"]["training"]["epochs"]
+
+    @property
+    def minimum_seeds(self) -> int:
+        """How many seeds a verdict needs."""
+        return max(self.study["analysis"]["minimum_seeds"], 2)
 
     @property
     def alpha(self) -> float:
@@ -149,10 +169,11 @@ class Distance(NamedTuple):
     place: str = ""
 
 
-def judge(study: dict, runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+def judge(study: dict, runs: pd.DataFrame, curves: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     """The verdict on every claim of `study`, self-checks included, in the config's order: the columns of claims.csv.
 
-    `runs` and `curves` are the long tables of `collect`. `documented` is text as printed, of a curve all its figures.
+    `runs` and `curves` are the long tables of `collect`, `facts` that of `analysis.facts`. `documented` is text as
+    printed, of a curve all its figures.
     Raises UserError for a claim that cannot be judged as configured: a number that is not printed text, an unknown
     experiment or metric, or epochs that the replicated curve does not have. See the module for the rule.
     """
@@ -163,6 +184,7 @@ def judge(study: dict, runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame
             key: group.pivot(index="seed", columns="epoch", values="value").to_numpy(dtype=float)
             for key, group in curves.groupby(["experiment", "metric"])
         },
+        facts={(row.experiment, row.metric): row.value for row in facts.itertuples()},
     )
     findings = []
     for system, experiment in systems(study).items():
@@ -192,7 +214,8 @@ def _findings(case: Case) -> list[Finding]:
         "n_seeds": 0,
         "note": "",
     }
-    judge_kind = {"number": _number, "curve": _curve, "property": _property, "better": _better}[kind]
+    kinds = {"number": _number, "labels": _fact, "curve": _curve, "property": _property, "better": _better}
+    judge_kind = _fact if _is_fact(claim) else kinds[kind]
     if reason := _untested(case):
         finding = Finding(_information(case, judge_kind) | {"verdict": "not tested", "note": reason})
     else:
@@ -209,12 +232,16 @@ def _untested(case: Case) -> str:
     """Why a claim cannot be tested here, or nothing."""
     if "not_tested" in case.claim:
         return case.claim["not_tested"]
+    if _is_fact(case.claim):
+        return ""
     for system in _systems(case):
         of = "" if system == case.system else f" of {system}"
-        if system not in case.ours.seeds:
-            return f"no run selected{of}"
+        if not case.ours.seeds.get(system) and not (_is_of_epochs(case.claim) and _begun(case)):
+            return f"no run{of} is finished" if _begun(case) else f"no run selected{of}"
         if case.study["experiments"][system]["narrowed"]:
             return f"reduced budget{of}: {case.study['experiments'][system]['narrowing']}"
+    if _is_of_epochs(case.claim) and _in_progress(case) and _last(case.claim) > (reached := _reached(case)):
+        return f"only epochs 1 to {reached} of {case.epochs} have run"
     return ""
 
 
@@ -229,21 +256,34 @@ def _information(case: Case, judge_kind: Callable[[Case], Finding]) -> dict:
     return {key: columns[key] for key in ("replicated_mean", "replicated_std", "n_seeds") if key in columns}
 
 
+def _fact(case: Case) -> Finding:
+    """What follows from the spec alone: a number, or the labels of the first images."""
+    if (value := case.ours.facts.get((case.system, case.claim["metric"]))) is None:
+        raise UserError(f"{case.where}.metric is {case.claim['metric']!r}, which is no fact of {case.system}.")
+    if "first_labels" in case.claim:
+        agrees = value == documented_text(case.claim, case.where)
+        return Finding({"verdict": "reproduced" if agrees else "other", "note": f"ours are {value}"})
+    documented = documented_number(case.claim, case.where)
+    difference = Decimal(value) - documented.value
+    agrees = abs(difference) <= documented.half_unit
+    verdict = "reproduced" if agrees else _side(1 if difference > 0 else -1)
+    return Finding({"replicated_mean": float(value), "verdict": verdict})
+
+
 def _number(case: Case) -> Finding:
-    """A documented number: an exact fact, or one that is held against the prediction interval."""
+    """A documented number, held against the prediction interval."""
     documented = documented_number(case.claim, case.where)
     target = (float(documented.value), float(documented.half_unit))
+    note = ""
     if "epoch" in case.claim:
         epoch = case.claim["epoch"]
-        sample = _curves(case, lambda epochs: epoch <= epochs, f"speaks of epoch {epoch}")[:, epoch - 1]
+        curves, note = _curves(case, lambda epochs: epoch <= epochs, f"speaks of epoch {epoch}")
+        sample = curves[:, epoch - 1]
     else:
         sample = _values(case, case.system)
     mean, spread = (float(part) for part in mean_and_spread(sample))
-    columns = {"replicated_mean": mean, "replicated_std": spread, "n_seeds": len(sample)}
+    columns = {"replicated_mean": mean, "replicated_std": spread, "n_seeds": len(sample), "note": note}
     sign = 1 if mean > target[0] else -1
-    if case.claim["metric"].startswith(EXACT) and (sample == sample[0]).all():
-        agrees = abs(Decimal(mean) - documented.value) <= documented.half_unit
-        return Finding(columns | {"verdict": "reproduced" if agrees else _side(sign)})
     low, high = prediction_interval(sample, 1 - case.alpha)
     columns |= {"interval_low": low - target[1], "interval_high": high + target[1]}
     p_value, limit = prediction_p_value(sample, *target), limiting_p_value(sample, *target)
@@ -253,8 +293,8 @@ def _number(case: Case) -> Finding:
 def _curve(case: Case) -> Finding:
     """A documented curve, held against the simultaneous band of whole curves."""
     figures = documented_curve(case.claim, case.where)
-    target, half_unit = np.array(figures, dtype=float).T
-    ours = _curves(case, lambda epochs: epochs == len(figures), f"documents {len(figures)} epochs")
+    ours, note = _curves(case, lambda epochs: epochs == len(figures), f"documents {len(figures)} epochs")
+    target, half_unit = np.array(figures[: ours.shape[1]], dtype=float).T
     mean, spread = (float(part) for part in mean_and_spread(ours[:, -1]))
     low, high = simultaneous_band(ours, 1 - case.alpha)
     columns = {
@@ -263,23 +303,21 @@ def _curve(case: Case) -> Finding:
         "n_seeds": len(ours),
         "interval_low": low[-1] - half_unit[-1],
         "interval_high": high[-1] + half_unit[-1],
-        "note": f"band at epoch {len(figures)}",
+        "note": _joined(note, f"band at {_place(case, ours.shape[1])}"),
     }
     test = simultaneous_test(ours, target, half_unit)
     worst = test.epoch - 1
 
     def needed(level: float) -> int | None:
-        return seeds_needed(ours[:, worst], target[worst], half_unit[worst], level / len(figures))
+        return seeds_needed(ours[:, worst], target[worst], half_unit[worst], level / ours.shape[1])
 
-    place = f"most extreme at epoch {test.epoch}"
+    place = f"most extreme at {_place(case, test.epoch)}"
     return _tested(case, columns, Distance(test.p_value, test.limiting_p_value, test.sign, needed, place))
 
 
 def _property(case: Case) -> Finding:
     """A property of the curve: does it occur among our runs?"""
-    named = case.claim.get("dips_only_at", [])
-    last = max((end for _, end in named), default=2)
-    ours = _curves(case, lambda epochs: last <= epochs, f"speaks of epoch {last}")
+    ours, note = _curves(case, lambda epochs: _last(case.claim) <= epochs, f"speaks of epoch {_last(case.claim)}")
     n, shown = len(ours), sum(shows(case.claim, curve) for curve in ours)
     interval = stats.binomtest(shown, n).proportion_ci(1 - case.alpha, method="exact")
     columns = {
@@ -290,11 +328,11 @@ def _property(case: Case) -> Finding:
         "p_value": (shown + 0.5) / (n + 1),
     }
     if shown:
-        return Finding(columns | {"verdict": "reproduced", "note": f"{shown} of {n} runs show it"})
+        return Finding(columns | {"verdict": "reproduced", "note": _joined(note, f"{shown} of {n} runs show it")})
     if columns["p_value"] < case.alpha:
-        return Finding(columns | {"verdict": "lower", "note": "no run shows it"})
+        return Finding(columns | {"verdict": "lower", "note": _joined(note, "no run shows it")})
     enough = next(total for total in count(n + 1) if 0.5 / (total + 1) < case.alpha)
-    note = f"no run shows it; {_more_seeds(enough - n)} without it would decide"
+    note = _joined(note, f"no run shows it; {_more_seeds(enough - n)} without it would decide")
     return Finding(columns | {"verdict": "undecided", "note": note})
 
 
@@ -342,7 +380,7 @@ def _tested(case: Case, columns: dict, distance: Distance) -> Finding:
 
 def _too_few(case: Case, columns: dict) -> Finding | None:
     """The finding where too few seeds ran for any test, or None."""
-    missing = max(case.study["analysis"]["minimum_seeds"], 2) - columns["n_seeds"]
+    missing = case.minimum_seeds - columns["n_seeds"]
     if missing <= 0:
         return None
     note = _joined(columns.get("note", ""), f"at least {_more_seeds(missing)}")
@@ -354,24 +392,74 @@ def _values(case: Case, system: str) -> np.ndarray:
     return _lookup(case, system, case.ours.values)
 
 
-def _curves(case: Case, fits: Callable[[int], bool], says: str) -> np.ndarray:
-    """Our curves of the claim's metric, shape (seeds, epochs). Raises UserError where they do not fit what it says."""
+def _curves(case: Case, fits: Callable[[int], bool], says: str) -> tuple[np.ndarray, str]:
+    """Our curves of the claim's metric, shape (seeds, epochs), and how far they go, in words, if not to the end.
+
+    Raises UserError where they do not fit what the claim says.
+    """
     curves = _lookup(case, case.system, case.ours.curves)
+    if _in_progress(case):
+        length = _reached(case)
+        curves = curves[:, :length]
+        curves = curves[~np.isnan(curves).any(axis=1)]
+        if length < case.epochs:
+            return curves, f"epochs 1 to {length} of {case.epochs}"
     if np.isnan(curves).any():
         raise UserError(f"The runs of {case.system} have {case.claim['metric']} over different numbers of epochs.")
     if not fits(curves.shape[1]):
         raise UserError(f"{case.where} {says}, but the runs of {case.system} have {curves.shape[1]} epochs.")
-    return curves
+    return curves, ""
+
+
+def _begun(case: Case) -> bool:
+    """Whether any run of the system has finished an epoch."""
+    return any(name == case.system for name, _ in case.ours.curves)
+
+
+def _in_progress(case: Case) -> bool:
+    """Whether some run of the system is not finished."""
+    return len(case.ours.curves.get((case.system, case.claim["metric"]), ())) > case.ours.seeds.get(case.system, 0)
+
+
+def _reached(case: Case) -> int:
+    """How many epochs as many runs as a verdict needs have finished (all runs, where they are fewer)."""
+    finished = np.isfinite(case.ours.curves[case.system, case.claim["metric"]]).sum(axis=1)
+    return int(np.sort(finished)[-min(case.minimum_seeds, len(finished))])
+
+
+def _is_fact(claim: dict) -> bool:
+    """Whether a claim follows from the spec alone."""
+    return claim.get("metric", "").startswith(EXACT)
+
+
+def _is_of_epochs(claim: dict) -> bool:
+    """Whether a claim is about epochs, so that a run in progress may speak for it."""
+    of_batches = claim.get("metric") == BATCH_LOSS
+    return not of_batches and any(key in claim for key in ("curve", "epoch", "falls_every_epoch", "dips_at"))
+
+
+def _last(claim: dict) -> int:
+    """The last epoch that a claim cannot do without."""
+    least = 2 if "falls_every_epoch" in claim else 1
+    return max([least, claim.get("epoch", 1), *(end for _, end in claim.get("dips_at", []))])
+
+
+def _place(case: Case, position: int) -> str:
+    """A place on a curve in words: "epoch 3" or, of logged batches, "batch 21"."""
+    if case.claim["metric"] != BATCH_LOSS:
+        return f"epoch {position}"
+    every = case.study["experiments"][case.system]["spec"]["training"]["log_every"]
+    return f"batch {every * (position - 1) + 1}"
 
 
 def _lookup(case: Case, system: str, table: dict[tuple[str, str], np.ndarray]) -> np.ndarray:
     metric = case.claim["metric"]
     found = table.get((system, metric), ())
-    if len(found) != case.ours.seeds[system]:
+    if len(found) < case.ours.seeds.get(system, 1):
         known = ", ".join(sorted(name for owner, name in table if owner == system)) or "none"
         raise UserError(
-            f"{case.where}.metric is {metric!r}, which {len(found)} of {case.ours.seeds[system]} runs of {system} "
-            f"have; choose from {known}."
+            f"{case.where}.metric is {metric!r}, which {len(found)} of {case.ours.seeds.get(system, 0)} runs of "
+            f"{system} have; choose from {known}."
         )
     return found
 

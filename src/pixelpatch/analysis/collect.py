@@ -11,9 +11,12 @@ import pandas as pd
 
 from pixelpatch.analysis.contradictions import codes, constants, contradictions
 from pixelpatch.analysis.variance import packed
-from pixelpatch.checks import differing
+from pixelpatch.checks import complete, differing
 from pixelpatch.errors import UserError
-from pixelpatch.record import read_record
+from pixelpatch.ledger import Ledger
+from pixelpatch.metrics import BATCH_LOSS
+from pixelpatch.record import on_gpu, read_record, unfinished
+from pixelpatch.source import source_digest
 from pixelpatch.study import systems
 
 RUNS = ["experiment", "seed", "narrowed", "metric", "value"]
@@ -22,7 +25,7 @@ CONFUSION = ["experiment", "seed", "label", "predicted", "count"]
 CORRECTNESS = ["experiment", "seed", "items", "right"]
 PROVENANCE = [
     *("experiment", "seed", "record", "device", "threads", "compiled", "commit", "dirty", "source"),
-    *("python", "torch", "numpy", "interruptions", "diverged"),
+    *("python", "torch", "numpy", "interruptions", "machines", "lost", "epochs", "of_epochs", "diverged"),
 ]
 
 OTHER = 10  # the column of a confusion matrix for whatever is not a digit
@@ -31,11 +34,12 @@ MOST_PROBLEMS = 30
 
 
 class Tidy(NamedTuple):
-    """The study's results in long form (columns RUNS, CURVES, CONFUSION), and sentences the reader should see.
+    """The study's results in long form: columns RUNS, CURVES, CONFUSION.
 
     `correctness` (columns CORRECTNESS) has, of systems alone, which test items each run has right: see `variance.bits`.
     `confusion` has all 100 digit cells of a run, and those of "other" (no digit) that occurred. `provenance` (columns
-    PROVENANCE) says of every run where it was made, by which code, and how often it was interrupted.
+    PROVENANCE) says of every run where it was made, by which code, how often it was interrupted, how many machines
+    trained it, what it did without, and how many of its epochs are finished. A run in progress has curves alone.
     """
 
     runs: pd.DataFrame
@@ -43,21 +47,19 @@ class Tidy(NamedTuple):
     confusion: pd.DataFrame
     correctness: pd.DataFrame
     provenance: pd.DataFrame
-    notes: list[str]
 
 
-def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
+def collect(study: dict, folder: Path, *, today: bool = True) -> Tidy:
     """Read the record of every run of `study` (as in study.json, which lies in `folder`) into tidy tables.
 
     Raises UserError, with everything that is wrong at once, for a record that is missing, torn or edited, that belongs
     to another experiment, seed or spec, that holds a number that is not finite, that contradicts itself or the other
-    runs of its experiment, or that was made by training code other than `source` (a digest) where that is given; and
-    for a run that is listed twice.
-    Records of several versions of the training code are told of in `notes`. Holds one record's predictions at a time.
+    runs of its experiment; for one that was made by other code than `today`'s, unless the replay ledger leads from one
+    to the other; and for a run that is listed twice. Holds one record's predictions at a time.
     """
     problems = _repeats(study["runs"])
-    runs, curves, confusion, correctness, provenance, sources, first = [], [], [], [], [], Counter(), {}
-    of_systems = systems(study)
+    runs, curves, confusion, tested, correctness, provenance, first = [], [], [], [], [], [], {}
+    of_systems, ledger = systems(study), Ledger.read()
     for run in study["runs"]:
         try:
             record = read_record(Path(folder) / run["record"])
@@ -66,26 +68,26 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
             continue
         diverged = record["provenance"].get("diverged")
         problems += list(_problems(run, record, study["experiments"])) or (
-            [] if diverged else _strays(run, record, first)
+            [] if diverged or unfinished(record) else _strays(run, record, first)
         )
-        made_by = record["provenance"].get("source", "unknown")
-        if source and made_by != source:
-            problems.append(
-                f"{run['record']} was made by other training code ({made_by}, now {source}); delete it and run again."
-            )
+        if today and not problems:
+            problems += _of_other_code(run, record, ledger)
         if problems:
             continue  # only the other problems are still of interest
         narrowed = study["experiments"][run["experiment"]]["narrowed"]
+        provenance.append(_provenance(run, record))
+        if not diverged:
+            curves += [
+                (run["experiment"], run["seed"], narrowed, metric, epoch, value)
+                for metric, values in [*record["curve"].items(), (BATCH_LOSS, record["batch_losses"])]
+                for epoch, value in enumerate(values, start=1)
+            ]
+        if unfinished(record):
+            continue
         runs += [(run["experiment"], run["seed"], narrowed, *pair) for pair in _numbers(record)]
-        provenance.append(_provenance(run, record["provenance"]))
-        sources[made_by] += 1
         if diverged:
             continue
-        curves += [
-            (run["experiment"], run["seed"], narrowed, metric, epoch, value)
-            for metric, values in record["curve"].items()
-            for epoch, value in enumerate(values, start=1)
-        ]
+        tested.append(run)
         confusion.append(_confusion(record["labels"], record["predictions"]))
         if run["experiment"] in of_systems:
             right = codes(record["labels"]) == codes(record["predictions"])
@@ -95,10 +97,9 @@ def collect(study: dict, folder: Path, *, source: str | None = None) -> Tidy:
     return Tidy(
         runs=pd.DataFrame(runs, columns=RUNS).astype({"narrowed": bool, "value": float}),
         curves=pd.DataFrame(curves, columns=CURVES).astype({"narrowed": bool, "value": float}),
-        confusion=_confusion_table(study["runs"], confusion),
+        confusion=_confusion_table(tested, confusion),
         correctness=pd.DataFrame(correctness, columns=CORRECTNESS),
         provenance=pd.DataFrame(provenance, columns=PROVENANCE),
-        notes=_version_notes(sources),
     )
 
 
@@ -124,7 +125,8 @@ def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
             "it was moved or copied; delete it and run again."
         )
         return
-    if differences := sorted(differing(record["spec"], experiments[run["experiment"]]["spec"])):
+    ours, theirs = complete(experiments[run["experiment"]]["spec"]), complete(record["spec"])
+    if differences := sorted(differing(theirs, ours)):
         keys = ", ".join(differences)
         yield f"{name} is of another spec than the study's (they differ in {keys}); delete it and run again."
         return
@@ -134,6 +136,7 @@ def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
         yield f"{name} ran in {ran_in} CPU threads, not {wanted}; delete it and run again."
         return
     curves = {metric: curve if isinstance(curve, list) else [None] for metric, curve in record["curve"].items()}
+    curves |= {BATCH_LOSS: record["batch_losses"]}
     values = [*_numbers(record), *((metric, value) for metric, curve in curves.items() for value in curve)]
     if failed := dict.fromkeys(metric for metric, value in values if not _finite(value)):
         for metric in failed:
@@ -147,6 +150,17 @@ def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
         return
     for contradiction in contradictions(record, record["spec"]):
         yield f"{name} {contradiction}; delete it and run again."
+
+
+def _of_other_code(run: dict, record: dict, ledger: Ledger) -> Iterator[str]:
+    """A sentence where a record is of other code than today's, from which the replay ledger does not lead to it."""
+    made_by = record["provenance"].get("source", "unknown")
+    now = source_digest(record["spec"], gpu=on_gpu(record["provenance"].get("device") or "cpu"))
+    if not ledger.leads(made_by, now):
+        yield (
+            f"{run['record']} was made by other training code ({made_by}, now {now}), and no replay has shown that "
+            "both give the same bits: `python -m pixelpatch replay` tries to."
+        )
 
 
 def _strays(run: dict, record: dict, first: dict[str, tuple[str, dict]]) -> Iterator[str]:
@@ -165,13 +179,16 @@ def _numbers(record: dict) -> list[tuple[str, Any]]:
     return [*record["metrics"].items(), *timing]
 
 
-def _provenance(run: dict, origin: dict) -> dict:
+def _provenance(run: dict, record: dict) -> dict:
     """A row of the table of provenance; what a record does not say is missing."""
+    origin = record["provenance"]
     git, versions = origin.get("git", {}), origin.get("versions", {})
     known = {key: origin.get(key) for key in ("device", "threads", "compiled", "source")}
     known |= {key: git.get(key) for key in ("commit", "dirty")}
     known |= {key: versions.get(key) for key in ("python", "torch", "numpy")}
-    counted = {"interruptions": len(origin.get("interruptions", [])), "diverged": origin.get("diverged")}
+    counted = {"interruptions": len(origin.get("interruptions", [])), "machines": len(origin.get("machines", [None]))}
+    counted |= {"lost": "; ".join(origin.get("lost", [])) or None, "diverged": origin.get("diverged")}
+    counted |= {"epochs": record["epochs"], "of_epochs": record["spec"]["training"]["epochs"]}
     return run | known | counted
 
 
@@ -200,17 +217,6 @@ def _confusion_table(runs: list[dict], matrices: list[np.ndarray]) -> pd.DataFra
         counts[shown],
     )
     return pd.DataFrame(dict(zip(CONFUSION, columns, strict=True)))
-
-
-def _version_notes(sources: Counter) -> list[str]:
-    """A warning where the records were made by different versions of the training code."""
-    if len(sources) < 2:
-        return []
-    shares = ", ".join(f"{count} by {source[:12]}" for source, count in sources.most_common())
-    return [
-        f"The records were made by {len(sources)} versions of the training code ({shares}): what differs between runs "
-        "may be the code; run the older ones again before publishing."
-    ]
 
 
 def _listed(problems: list[str]) -> str:

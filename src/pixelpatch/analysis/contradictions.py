@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pixelpatch.checks import split_sizes
-from pixelpatch.metrics import curves_of, metrics_of
+from pixelpatch.metrics import BATCH_LOSS, curve_length, curves_of, metrics_of, sizes
+from pixelpatch.record import unfinished
 
 Json = dict[str, Any]
 
@@ -23,7 +23,7 @@ def contradictions(record: Json, spec: Json) -> Iterator[str]:
     if misshapen := list(_misshapen(record, spec)):
         yield from misshapen
         return
-    for metric, value, origin in _implied(record, spec):
+    for metric, value, origin in _implied(record, spec) if not unfinished(record) else ():
         if not math.isclose(record["metrics"][metric], value, rel_tol=1e-9):
             yield f"has {record['metrics'][metric]} as {metric}; its {origin} make it {value}"
     for metric, value in _all_numbers(record):
@@ -46,14 +46,27 @@ def codes(text: str) -> np.ndarray:
 def _misshapen(record: Json, spec: Json) -> Iterator[str]:
     """What is missing in `record`, is too much, or has another length than `spec` says."""
     known, labels, predictions = set(metrics_of(spec)), record["labels"], record["predictions"]
-    yield from _other_names("metric", set(record["metrics"]), known)
-    yield from _other_names("curve", set(record["curve"]), set(curves_of(spec)))
+    epochs, all_epochs = record["epochs"], spec["training"]["epochs"]
+    if not 1 <= epochs <= all_epochs:
+        yield f"has {epochs} epochs; its spec trains {all_epochs}"
+    yield from _other_names("metric", set(record["metrics"]), set() if unfinished(record) else known)
+    yield from _other_names("curve", set(record["curve"]), set(curves_of(spec)) - {BATCH_LOSS})
     for metric, values in record["curve"].items():
-        if len(values) != (epochs := spec["training"]["epochs"]):
-            yield f"has {len(values)} epochs of {metric}; its spec trains {epochs}"
+        if len(values) != epochs:
+            yield f"has {len(values)} epochs of {metric}; it is of {epochs}"
+    if "log_every" in spec["training"]:
+        logged, wanted = len(record["batch_losses"]), curve_length(spec, BATCH_LOSS) * epochs // all_epochs
+        if logged != wanted:
+            yield f"has the losses of {logged} batches; its spec logs {wanted}"
+    elif record["batch_losses"]:
+        yield f"has the losses of {len(record['batch_losses'])} batches; its spec logs none"
+    if unfinished(record):
+        if labels or predictions:
+            yield "has predictions, though its training is not finished"
+        return
     if len(labels) != len(predictions):
         yield f"has {len(predictions)} predictions for {len(labels)} labels"
-    elif len(labels) != (expected := _sizes(spec)["test"] * (4 if "grids" in spec["data"] else 1)):
+    elif len(labels) != (expected := sizes(spec["data"])["test"] * (4 if "grids" in spec["data"] else 1)):
         yield f"has {len(labels)} labels; its spec tests {expected}"
     if not set(labels) <= set("0123456789"):
         yield "has labels other than the digits 0 to 9"
@@ -66,12 +79,6 @@ def _other_names(kind: str, names: set[str], known: set[str]) -> Iterator[str]:
         yield f"has the {kind} {', '.join(unknown)}, which its spec does not give"
 
 
-def _sizes(spec: Json) -> dict[str, int]:
-    """How many images or grids each split has, limits included."""
-    limit = spec["data"].get("limit", {})
-    return {split: min(size, limit.get(split, size)) for split, size in split_sizes(spec["data"]).items()}
-
-
 def _implied(record: Json, spec: Json) -> Iterator[tuple[str, float, str]]:
     """The metrics that follow from the rest of a record or from its spec, and from what."""
     right = codes(record["labels"]) == codes(record["predictions"])
@@ -80,7 +87,7 @@ def _implied(record: Json, spec: Json) -> Iterator[tuple[str, float, str]]:
     else:
         tested = {"correct": int(right.sum()), "accuracy": 100 * right.mean()}
     yield from ((f"test/{name}", value, "predictions and labels") for name, value in tested.items())
-    yield from ((f"data/{split}_images", size, "data settings") for split, size in _sizes(spec).items())
+    yield from ((f"data/{split}_images", size, "data settings") for split, size in sizes(spec["data"]).items())
     curve, last = record["curve"], spec["training"]["epochs"] - 1
     kept = last
     if spec["evaluation"]["checkpoint"] == "best_validation":
@@ -92,5 +99,5 @@ def _implied(record: Json, spec: Json) -> Iterator[tuple[str, float, str]]:
 def _all_numbers(record: Json) -> Iterator[tuple[str, float]]:
     yield from record["metrics"].items()
     yield from ((f"timing/{key}", value) for key, value in record["timing"].items() if not isinstance(value, list))
-    for metric, values in record["curve"].items():
+    for metric, values in [*record["curve"].items(), (BATCH_LOSS, record["batch_losses"])]:
         yield from ((metric, value) for value in values)

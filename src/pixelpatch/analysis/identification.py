@@ -10,10 +10,18 @@ over what would be printed as documented; a cell's `log_likelihood` is their sum
 those were independent (a loss and a number right of one run are not: the sum counts twice what they share). A cell is
 `compatible` where no identifying number's two-sided p-value (as in the claims' table), times their number, is below
 alpha. Of the compatible cells the one with the largest likelihood is `identified`, or of all, where none is compatible:
-the closest. (A cell whose seeds scatter widely leaves room for numbers that none of its runs comes near: `least` and
-`most` are the extremes of its runs.) Before all members of the grid have run at their full budget, from
+the closest. Before all members of the grid have run at their full budget, from
 `analysis.minimum_seeds` at least, nothing is identified. Settings at which any seed diverges have run, and explain and
 predict nothing.
+
+**Scatter.** A cell whose seeds scatter widely leaves room for numbers that none of its runs comes near. Where the
+prediction interval of an identifying number reaches beyond what its metric can be (a loss below its floor, an accuracy
+outside 0 to 100 %), the cell `scatters`: it may be compatible, and even identified, but it explains nothing. `least`
+and `most` are the extremes of its runs.
+
+**Truth.** Where a question names the system whose spec is what the author ran (`truth`), rows of that system follow,
+from as many seeds as the search had. They say whether the truth is compatible by the same rule, and what it predicts.
+They are no cells: nothing is identified among them.
 
 **Predicting.** Every run of a prediction family that has the cell's values of all settings of the grids speaks for
 that cell (`predicted_by`); what else the family varies (a width, a number of heads) stands in `variant`. Verdicts are
@@ -35,7 +43,8 @@ from pixelpatch.analysis.statistics import (
     predictive_log_density,
     verdict_of,
 )
-from pixelpatch.questions import at, grid_keys
+from pixelpatch.metrics import limits
+from pixelpatch.questions import at, grid_keys, has
 from pixelpatch.study import members
 from pixelpatch.variants import described
 
@@ -50,11 +59,14 @@ IDENTIFICATION = [
     "log_density",
     "log_likelihood",
     "compatible",
+    "scatters",
     "identified",
+    "truth",
 ]
 PREDICTIONS = [
     *CELL,
     "identified",
+    "truth",
     "predicted_by",
     "variant",
     *NUMBER,
@@ -108,6 +120,20 @@ class _Ours:
         every = curves.groupby(["experiment", "metric", "epoch"])["value"]
         self._curves = {key: group.to_numpy(float) for key, group in every}
 
+    def ran(self, experiment: str) -> bool:
+        """Whether it has a finished run."""
+        return any(name == experiment for name, _ in self._final)
+
+    def seeds(self, experiment: str) -> int:
+        """How many finished runs it has."""
+        return max((len(values) for (name, _), values in self._final.items() if name == experiment), default=0)
+
+    def limit(self, experiment: str, seeds: int) -> None:
+        """Know the first `seeds` runs of an experiment alone."""
+        for (name, metric), values in self._final.items():
+            if name == experiment:
+                self._final[name, metric] = values[:seeds]
+
     def members(self, family: str) -> list[str]:
         """The experiments of a family that have runs."""
         ran = {name for name, _ in self._final}
@@ -115,12 +141,11 @@ class _Ours:
 
     def enough(self, experiment: str) -> bool:
         """Whether it has run at its full budget from as many seeds as a verdict needs, and none diverged."""
-        seeds = max((len(values) for (name, _), values in self._final.items() if name == experiment), default=0)
         narrowed = self.study["experiments"][experiment]["narrowed"]
         return (
             not narrowed
             and experiment not in self.diverged
-            and seeds >= max(self.study["analysis"]["minimum_seeds"], 2)
+            and self.seeds(experiment) >= max(self.study["analysis"]["minimum_seeds"], 2)
         )
 
     def epochs(self, experiment: str) -> list[int]:
@@ -148,8 +173,10 @@ def _explanations(ours: _Ours, name: str, question: dict) -> Iterator[dict]:
         total = sum(row["log_density"] for row in rows)
         enough = ours.enough(rows[0]["experiment"])
         fits = enough and min(row["p_value"] for row in rows) * len(rows) >= alpha
+        scatters = any(_beyond(ours.study, row) for row in rows)
         for row in rows:
-            row |= {"log_likelihood": total if enough else np.nan, "compatible": fits, "identified": False}
+            row |= {"log_likelihood": total if enough else np.nan, "compatible": fits, "scatters": scatters}
+            row |= {"identified": False, "truth": False}
     trained = [rows for rows in cells.values() if ours.enough(rows[0]["experiment"])]
     best = max(trained, key=lambda rows: (rows[0]["compatible"], rows[0]["log_likelihood"]), default=[])
     if complete and best and best[0]["log_likelihood"] > -np.inf:  # else no cell explains them, and none is the best
@@ -157,6 +184,36 @@ def _explanations(ours: _Ours, name: str, question: dict) -> Iterator[dict]:
             row["identified"] = True
     for rows in cells.values():
         yield from rows
+    if (cell := _truth(ours, name, question)) is not None:
+        rows = [_number(ours, cell, cell.experiment, question["by"]["experiment"], claim) for claim in claims]
+        known = ours.enough(cell.experiment)
+        fits = known and min(row["p_value"] for row in rows) * len(rows) >= alpha
+        for row in rows:
+            row |= {"log_likelihood": sum(row["log_density"] for row in rows) if known else np.nan, "compatible": fits}
+            yield row | {"scatters": any(_beyond(ours.study, row) for row in rows), "identified": False, "truth": True}
+
+
+def _truth(ours: "_Ours", name: str, question: dict) -> Cell | None:
+    """What the author ran, as a cell of the question, from its first seeds; None where either has no run."""
+    system = question.get("truth")
+    if system is None or not ours.ran(system):
+        return None
+    blocks = ours.study["experiments"]
+    family = _members(ours.study, question)
+    searched = max((ours.seeds(member) for member in family), default=0)
+    if not searched:
+        return None
+    ours.limit(system, searched)
+    keys = [key for key in grid_keys(blocks[member] for member in family) if has(blocks[system]["spec"], key)]
+    settings = {key: at(blocks[system]["spec"], key) for key in keys}
+    return Cell(name, system, settings, blocks[system]["spec"]["training"]["epochs"])
+
+
+def _beyond(study: dict, row: dict) -> bool:
+    """Whether a row's prediction interval reaches beyond what its metric can be."""
+    spec = study["experiments"][row["experiment"]]["spec"]
+    low, high = limits(row["metric"], spec)
+    return bool(row["interval_low"] < low or row["interval_high"] > high)
 
 
 def _predictions(ours: _Ours, name: str, question: dict, chosen: set[tuple]) -> Iterator[dict]:
@@ -174,8 +231,18 @@ def _predictions(ours: _Ours, name: str, question: dict, chosen: set[tuple]) -> 
                 variant = {key: value for key, value in varied["settings"].items() if key not in keys}
                 for claim in prediction["claims"]:
                     row = _number(ours, cell, member, prediction["experiment"], claim, len(prediction["claims"]))
-                    row |= {"identified": identified, "predicted_by": member, "variant": described(variant)}
+                    row |= {"identified": identified, "truth": False}
+                    row |= {"predicted_by": member, "variant": described(variant)}
                     yield row if ours.enough(member) else row | {"verdict": "not tested"}
+    if (cell := _truth(ours, name, question)) is not None:
+        for system, claims in {use["experiment"]: use["claims"] for use in question["predicts"]}.items():
+            if not ours.ran(system):
+                continue
+            ours.limit(system, ours.seeds(cell.experiment))
+            for claim in claims:
+                row = _number(ours, cell, system, system, claim, len(claims))
+                row |= {"identified": False, "truth": True, "predicted_by": system, "variant": ""}
+                yield row if ours.enough(system) else row | {"verdict": "not tested"}
 
 
 def _number(ours: _Ours, cell: Cell, experiment: str, system: str, claim: str, claims: int = 1) -> dict:

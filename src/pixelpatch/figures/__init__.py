@@ -23,6 +23,7 @@ NAMES = (
     "confusion",
     "oddities",
     "budget_map",
+    "amount_of_descent",
     "patch_sweep",
     "attention_maps",
     "position_similarity",

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 
 from pixelpatch import data as mnist
 from pixelpatch.attention import read, spelled
-from pixelpatch.data import prepare, tile
+from pixelpatch.data import prepare
 from pixelpatch.figures import style
+from pixelpatch.grids import tile
 from pixelpatch.models.grid_reader import GridReader
 from pixelpatch.weights import published
 

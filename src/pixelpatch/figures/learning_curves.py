@@ -1,7 +1,8 @@
-"""Learning curves of every system: train loss and, where they were measured, validation loss and accuracy. Thin lines
-are single seeds, the thick line with markers is their mean, the band spans the lowest to the highest seed, and the
-black dashed line is the curve that the write-up prints; n is the number of seeds. Systems that were trained at a
-reduced budget are marked and test no documented curve.
+"""Learning curves of every system: train loss and, where they were measured, validation loss and accuracy; and the
+losses of single batches, in training mode, where a training log is documented. Thin lines are single seeds, the thick
+line with markers is their mean, the band spans the lowest to the highest seed, and the black dashed line is the curve
+that the write-up prints; n is the number of seeds. Systems that were trained at a reduced budget are marked and test no
+documented curve.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from pixelpatch.figures import style
+from pixelpatch.metrics import BATCH_LOSS
 from pixelpatch.tables import read_table
 
 METRICS = {
@@ -23,6 +25,7 @@ METRICS = {
     "validation/loss": "validation loss",
     "validation/accuracy": "validation acc. (%)",
 }
+DRAWN = METRICS | {BATCH_LOSS: "loss of one batch"}
 LOG_FROM = 20  # a loss that falls by more than this factor is drawn on a log axis
 SHADE = 20  # of very many seeds, each line is so faint that their density shows and the mean stays in sight
 MARKED = 10  # markers per line, about: more hide the line
@@ -32,9 +35,9 @@ MARKED = 10  # markers per line, about: more hide the line
 def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     """One panel per metric and system of `curves.csv` in `tables`; `data` is not used."""
     curves = read_table(tables, "curves")
-    curves = curves[curves["metric"].isin(METRICS)]
+    curves = curves[curves["metric"].isin(DRAWN)]
     kinds = [
-        (metric, system) for metric in METRICS for system in style.present(study, curves[curves["metric"] == metric])
+        (metric, system) for metric in DRAWN for system in style.present(study, curves[curves["metric"] == metric])
     ]
     if not kinds:
         return style.empty("No learning curves")
@@ -67,8 +70,8 @@ def _panel(axis: Axes, study: Mapping[str, Any], system: str, metric: str, seeds
     last = max(len(seeds), len(printed))
     axis.set_xlim(1 - 0.03 * last - 0.3 * (last == 1), last + 0.03 * last + 0.3 * (last == 1))
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-    axis.set_xlabel("epoch")
-    axis.set_ylabel(METRICS[metric] + (" (log)" if axis.get_yscale() == "log" else ""))
+    axis.set_xlabel("logged batch" if metric == BATCH_LOSS else "epoch")
+    axis.set_ylabel(DRAWN[metric] + (" (log)" if axis.get_yscale() == "log" else ""))
     axis.set_title(style.heading(study, system, style.seeds(seeds.shape[1])))
 
 

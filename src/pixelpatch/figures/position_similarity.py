@@ -34,8 +34,8 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     if not models:
         return style.empty("No weights with learned positions are here")
     models.sort(key=lambda pair: pair[0].spec["model"]["patch"])
-    figure = Figure(figsize=(style.PAGE, 0.95 * len(models) + 2.2), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(0.95 * len(models), 2.2))
+    figure = Figure(figsize=(style.PAGE, 0.95 * len(models) + 2.25), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(0.95 * len(models), 2.25))
     axes = above.subplots(len(models), len(ANCHORS), squeeze=False)
     curve = below.subplots()
     for row, (place, (trained, positions)) in zip(axes, enumerate(models), strict=True):

@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pixelpatch import data as mnist
+from pixelpatch.augmentation import augment
 from pixelpatch.figures import style
 from pixelpatch.formatting import counted
+from pixelpatch.grids import tile
 
 PATCHES = (28, 14, 7, 4, 2, 1)
 DIGIT = 0  # the training image that is cut, resized and augmented
@@ -52,7 +54,7 @@ def _models_inputs(figure: Figure, digit: Tensor, digits: Tensor, labels: Tensor
     spec = {"resize": 32, "standardise": False}
     _show(small, mnist.prepare((255 * digit).byte(), spec), 16)
     small.set_title("resized to 32×32, patch 16\n4 tokens")
-    _show(grid, mnist.tile(digits[None, :, None].float() / 255), 14)
+    _show(grid, tile(digits[None, :, None].float() / 255), 14)
     grid.set_title("2×2 grid, 56×56, patch 14\n16 tokens")
     words.set_axis_off()
     target = "  ".join(str(int(label)) for label in labels)
@@ -76,7 +78,7 @@ def _augmented(digit: Tensor, augmentation: Mapping[str, Any]) -> list[tuple[str
         if flip and not augmentation.get("flip"):
             continue
         batch = digit.expand(DRAWS, -1, -1, -1)
-        views += [(title, view[None]) for view in mnist.augment(batch, rng, flip=flip, crop=augmentation.get("crop"))]
+        views += [(title, view[None]) for view in augment(batch, rng, flip=flip, crop=augmentation.get("crop"))]
     return views
 
 

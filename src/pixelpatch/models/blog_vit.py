@@ -1,4 +1,4 @@
-"""The patch-7 ViT of the blog post *Training a Vision Transformer on MNIST*, oddities included."""
+"""The patch-7 ViT of the blog post *Training a Vision Transformer on MNIST*, quirks included."""
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,11 @@ from pixelpatch.models.vit import patches
 class BlogVit(nn.Module):
     """A ViT whose attention mixes the images of a batch instead of the patches of an image.
 
-    The post's three oddities are options; as documented they are `attend_over="batch"` (PyTorch's encoder layer was
-    given batch-first data with `batch_first=False`), `trainable_class_token=False`, and `normalise_tokens=True`
-    (`F.normalize` along the token axis). Raises ValueError where `patch` does not divide `image`.
+    The post's quirks are options; as documented they are `attend_over="batch"` (PyTorch's encoder layer was given
+    batch-first data with `batch_first=False`), `trainable_class_token=False`, `normalise_tokens=True` (`F.normalize`
+    along the token axis), `layer_init="copied"` (see `Encoder`) and `head_activation="none"` (nothing between the
+    head's first two layers; `"tanh"` puts there what stands between the last two). Dropout is at the encoder's four
+    sites, and nowhere else. Raises ValueError where `patch` does not divide `image`.
     """
 
     def __init__(
@@ -30,6 +32,8 @@ class BlogVit(nn.Module):
         attend_over: str,
         trainable_class_token: bool,
         normalise_tokens: bool,
+        layer_init: str = "independent",
+        head_activation: str = "none",
         classes: int = 10,
     ) -> None:
         super().__init__()
@@ -40,8 +44,13 @@ class BlogVit(nn.Module):
         self.embed = nn.Linear(patch * patch, width)
         self.class_token = nn.Parameter(torch.randn(1, 1, width), requires_grad=trainable_class_token)
         self.positions = nn.Embedding(self.sequence_length + 1, width)
-        self.encoder = Encoder(depth=depth, width=width, heads=heads, hidden=hidden, dropout=dropout, norm="post")
-        self.head = nn.Sequential(nn.Linear(width, 250), nn.Linear(250, 100), nn.Tanh(), nn.Linear(100, classes))
+        self.encoder = Encoder(
+            depth=depth, width=width, heads=heads, hidden=hidden, dropout=dropout, norm="post", layer_init=layer_init
+        )
+        between = [nn.Tanh()] if head_activation == "tanh" else []
+        self.head = nn.Sequential(
+            nn.Linear(width, 250), *between, nn.Linear(250, 100), nn.Tanh(), nn.Linear(100, classes)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """`images` [B, 1, H, W] → logits [B, classes]; over the batch, each image's logits depend on all the others."""
@@ -55,3 +64,6 @@ class BlogVit(nn.Module):
         # encoder's output at the other 16 positions is never used, so they are not computed.
         batch = x[:, :1].transpose(0, 1)  # [1, B, D]: the batch is the sequence
         return self.head(self.encoder(batch)[0])
+
+
+MODEL = BlogVit

@@ -57,3 +57,6 @@ class Cnn(nn.Module):
         """`images` [B, 1, 28, 28] → logits [B, classes]."""
         images = images.to(memory_format=torch.channels_last)
         return self.classifier(self.features(images).flatten(1))  # [B, 64·12·12 = 9216] into the classifier
+
+
+MODEL = Cnn

@@ -8,7 +8,7 @@ from pixelpatch.models.dropout import Dropout
 from pixelpatch.models.transformer import Encoder, TransformerBlock
 from pixelpatch.models.vit import patches
 
-# Ten digits and three control tokens; the write-up counts 13 and names two, the padding token is the count's third.
+# Ten digits and three more tokens: the write-up counts 13 and names two. The third is used here alone, to pad with.
 START, FINISH, PAD = 10, 11, 12
 VOCABULARY = 13
 
@@ -16,7 +16,10 @@ VOCABULARY = 13
 class GridReader(nn.Module):
     """Transformer encoder over image patches and a causal decoder over tokens (Vaswani et al. 2017, fig. 1).
 
-    Raises ValueError where `patch` does not divide `image` or `heads` does not divide `width`.
+    The encoder has `depth` blocks, the decoder `decoder_depth` (as many, unless given). `final_norm` ends both in a
+    LayerNorm, as `torch.nn.Transformer` does. The modules are made in the order of the author's (repository
+    Nicocro/w3-vit-mnist, `model/`), so that one seed draws the same weights. Raises ValueError where `patch` does not
+    divide `image` or `heads` does not divide `width`.
     """
 
     def __init__(
@@ -31,6 +34,9 @@ class GridReader(nn.Module):
         dropout: float,
         norm: str,
         activation: str,
+        decoder_depth: int | None = None,
+        attention_init: str = "multihead",
+        final_norm: bool = True,
         length: int = 5,
     ) -> None:
         super().__init__()
@@ -38,15 +44,17 @@ class GridReader(nn.Module):
         self.patch = patch
         self.sequence_length = (image // patch) ** 2
         self.vocabulary = VOCABULARY
+        decoder_depth = depth if decoder_depth is None else decoder_depth
         block = dict(width=width, heads=heads, hidden=hidden, dropout=dropout, norm=norm, activation=activation)
+        block["attention_init"] = attention_init
         self.embed = nn.Linear(patch * patch, width)
         self.patch_positions = nn.Parameter(torch.randn(1, self.sequence_length, width))
         self.encoder = Encoder(depth=depth, **block)
-        self.encoder_norm = nn.LayerNorm(width)
+        self.encoder_norm = nn.LayerNorm(width) if final_norm else nn.Identity()
         self.tokens = nn.Embedding(VOCABULARY, width)
         self.token_positions = nn.Parameter(torch.randn(1, length, width))
-        self.decoder = nn.ModuleList(TransformerBlock(cross_attention=True, **block) for _ in range(depth))
-        self.decoder_norm = nn.LayerNorm(width)
+        self.decoder = nn.ModuleList(TransformerBlock(cross_attention=True, **block) for _ in range(decoder_depth))
+        self.decoder_norm = nn.LayerNorm(width) if final_norm else nn.Identity()
         self.dropout = Dropout(dropout)
         self.head = nn.Linear(width, VOCABULARY)
 
@@ -76,3 +84,6 @@ class GridReader(nn.Module):
             finished = (tokens[:, -1] == FINISH) | (tokens[:, -1] == PAD)
             tokens = torch.cat([tokens, best.masked_fill(finished, PAD).unsqueeze(1)], dim=1)
         return tokens[:, 1:]
+
+
+MODEL = GridReader

@@ -15,8 +15,9 @@ class VisionTransformer(nn.Module):
 
     `position_slots` allocates more position embeddings than are used (a documented oddity of `vit4_assignment`).
     `embedding_std` is the standard deviation of the class token and the learned positions at the start.
-    `head_norm` puts a LayerNorm before the classifier. Raises ValueError where `patch` does not divide `image` or
-    `heads` does not divide `width`.
+    `head_norm` puts a LayerNorm before the classifier. `dropout` is on embeddings too; the other options are those of
+    `Encoder` and `TransformerBlock`. Raises ValueError where `patch` does not divide `image` or `heads` does not divide
+    `width`.
     """
 
     def __init__(
@@ -33,6 +34,9 @@ class VisionTransformer(nn.Module):
         attention_dropout: float,
         positions: str,
         head_norm: bool,
+        attention_output_dropout: float | None = None,
+        attention_init: str = "multihead",
+        layer_init: str = "independent",
         shared_norm: bool = False,
         embedding_std: float = 1.0,
         position_slots: int | None = None,
@@ -57,6 +61,9 @@ class VisionTransformer(nn.Module):
             hidden=hidden,
             dropout=dropout,
             attention_dropout=attention_dropout,
+            attention_output_dropout=attention_output_dropout,
+            attention_init=attention_init,
+            layer_init=layer_init,
             norm=norm,
             shared_norm=shared_norm,
         )
@@ -82,3 +89,6 @@ def sincos_positions(tokens: int, width: int) -> Tensor:
     rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))  # [⌈D/2⌉]
     angles = position * rate
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[None, :, :width]
+
+
+MODEL = VisionTransformer

@@ -28,7 +28,7 @@ from pixelpatch.tables import NAMES, read_table
 from pixelpatch.tables.accuracy import ACCURACY_METRICS
 
 SEEN = ("sample_inputs", "attention_maps", "position_similarity", "grid_reading", "always_wrong", "confusion")
-SHOWN = ("documented_vs_replicated", "budget_map", *SEEN)  # figures that are no chart here
+SHOWN = ("documented_vs_replicated", "budget_map", "amount_of_descent", *SEEN)  # figures that are no chart here
 BEHIND = {  # of a chart, by the first part of its name, or of a figure: the table that it is drawn from
     "accuracy": "tables/runs.csv",
     "curve": "tables/curves.csv",
@@ -37,6 +37,7 @@ BEHIND = {  # of a chart, by the first part of its name, or of a figure: the tab
     "comparisons": "#table-comparisons",
     "documented_vs_replicated": "#table-claims",
     "budget_map": "#table-identification",
+    "amount_of_descent": "#table-identification",
     "confusion": "tables/confusion.csv",
     "always_wrong": "tables/correctness.csv",
 }

@@ -16,9 +16,10 @@ from pixelpatch.files import write_atomically
 if TYPE_CHECKING:
     import pandas as pd
 
-TIDY = ("runs", "curves", "confusion", "correctness", "provenance")  # that all others are made from
+TIDY = ("runs", "curves", "confusion", "correctness", "provenance", "facts")  # that all others are made from
 NAMES = (
     "claims",
+    "settings",
     "comparisons",
     "accuracy",
     "equivalence",
@@ -46,7 +47,9 @@ _COLUMNS = {
     "confusion": _RUN | {"label": "int64", "predicted": "str", "count": "int64"},
     "correctness": _RUN | {"items": "int64", "right": "str"},
     "provenance": _RUN
-    | dict.fromkeys(("record", "device", "commit", "source", "python", "torch", "numpy", "diverged"), "str"),
+    | dict.fromkeys(("record", "device", "commit", "source", "python", "torch", "numpy", "lost", "diverged"), "str")
+    | dict.fromkeys(("epochs", "of_epochs"), "int64"),
+    "facts": dict.fromkeys(("experiment", "metric", "value"), "str"),
     "claims": dict.fromkeys(("system", "claim", "text", "kind", "metric", "documented", "verdict", "note"), "str")
     | {"n_seeds": "int64"}
     | dict.fromkeys(("replicated_mean", "replicated_std", "interval_low", "interval_high"), "float64")

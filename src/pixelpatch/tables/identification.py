@@ -2,6 +2,8 @@
 (settings and number of epochs) and number that identifies, with our mean and standard deviation over n seeds, how
 surprising the documented number would be as one more run, and the log-likelihood of the cell over all of its numbers.
 The best cell is identified; those that no number refutes are compatible, which is easier for few or scattered seeds.
+A cell scatters where one more run of it could be almost anything: that explains nothing. The rows of the truth are what
+the author ran, known only since.
 """
 
 from collections.abc import Mapping
@@ -45,7 +47,9 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
 def _standing(row: Mapping[str, Any]) -> str:
     if pd.isna(row["log_likelihood"]):
         return "no likelihood: too few seeds, or one that diverged"
-    return "identified" if row["identified"] else "compatible" if row["compatible"] else ""
+    words = ["identified" if row["identified"] else "compatible" if row["compatible"] else ""]
+    words = [*(["the truth"] if row["truth"] else []), *words, *(["but scatters"] if row["scatters"] else [])]
+    return ", ".join(filter(None, words)) if row["compatible"] or row["identified"] or row["truth"] else ""
 
 
 def cell(row: Mapping[str, Any]) -> str:

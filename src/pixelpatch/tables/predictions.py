@@ -2,7 +2,8 @@
 per cell, variant and predicted number, with our mean and standard deviation over n seeds, the interval that would hold
 one more run, and whether the documented number is consistent with it. That interval is of one number alone, where the
 verdict also allows for the printed digits and for the other numbers of the entry (Bonferroni), and can be milder. The
-identified cells come first; the rows of others show how the verdict would move.
+identified cells come first, then the truth, which the author ran and which is known only since; the rows of others show
+how the verdict would move.
 """
 
 from pathlib import Path
@@ -26,13 +27,13 @@ def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
     """One row per cell and predicted number, the identified first."""
     alpha = study["analysis"]["alpha"]
-    ranked = frame.sort_values(["question", "identified"], ascending=[True, False], kind="stable")
+    ranked = frame.sort_values(["question", "identified", "truth"], ascending=[True, False, False], kind="stable")
     return display(
         ranked,
         {
             "Question": lambda row: text(row["question"]),
             "Settings": lambda row: ", ".join(filter(None, [cell(row), text(row["variant"])])),
-            "": lambda row: "identified" if row["identified"] else "",
+            "": lambda row: "identified" if row["identified"] else "the truth" if row["truth"] else "",
             "Experiment": lambda row: text(row["predicted_by"]),
             "Number": lambda row: f"{row['system']} {row['claim']}",
             "Documented": lambda row: text(row["documented"]),
