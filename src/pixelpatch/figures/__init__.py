@@ -2,13 +2,13 @@
 
 import ast
 import io
-import re
 from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from pixelpatch.figures import style
@@ -37,6 +37,7 @@ FORMATS: dict[str, dict[str, None]] = {  # and what matplotlib would write into 
     "png": {"Software": None},
     "svg": {"Date": None},
 }
+DIGITS = 6  # of a place, as a share of the figure
 
 
 def _draw(name: str, study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
@@ -61,15 +62,18 @@ def save(figure: Figure, stem: Path) -> None:
     cannot be written.
     """
     stem = Path(stem)
+    _settle(figure)
     for kind, metadata in FORMATS.items():
         content = io.BytesIO()
         figure.savefig(content, format=kind, dpi=200, metadata=metadata)
-        drawn = content.getvalue() if kind != "svg" else _numbered(content.getvalue())
-        write_atomically(stem.with_name(f"{stem.name}.{kind}"), drawn)
+        write_atomically(stem.with_name(f"{stem.name}.{kind}"), content.getvalue())
 
 
-def _numbered(svg: bytes) -> bytes:
-    """`svg` with its clip paths numbered: matplotlib names them by a layout whose last bits differ from run to run."""
-    for number, name in enumerate(dict.fromkeys(re.findall(rb"\bp[0-9a-f]{10}\b", svg))):
-        svg = svg.replace(name, b"clip%d" % number)
-    return svg
+def _settle(figure: Figure) -> None:
+    """Lay `figure` out, once for all formats: the solver's last bits differ from run to run, so places are rounded."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for part in figure.subfigs:
+        part.bbox_relative.set_points(part.bbox_relative.get_points().round(DIGITS))
+    for axes in figure.axes:
+        axes.set_position(np.round(axes.get_position(original=True).bounds, DIGITS))
