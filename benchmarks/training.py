@@ -170,7 +170,7 @@ def flops_per_image(spec: Spec) -> float:
     count = 2
     with torch.device("meta"):
         side = image_side(spec["data"])
-        model = build_model(spec["model"], image=side).to("meta").train()
+        model = build_model(spec["model"], image=side).train()
         images = torch.empty(count, 1, side, side)
         inputs = (images, torch.zeros(count, 5, dtype=torch.long)) if "grids" in spec["data"] else (images,)
         with FlopCounterMode(display=False) as counter:

@@ -22,7 +22,7 @@ from wandb_server import WandbServer
 
 from pixelpatch import tracking
 from pixelpatch.errors import UserError
-from pixelpatch.tracking import log_analysis, mode, run_id
+from pixelpatch.tracking import KEPT_OFFLINE, NOT_MIRRORED, log_analysis, mode, run_id
 
 TRAIN = """
 import json, sys, time
@@ -567,6 +567,21 @@ def test_no_home_is_needed(place: Path, monkeypatch: pytest.MonkeyPatch, home: s
     training.finish({})
     assert written(place).epochs() == [1]
     assert training.stderr.read_text() == ""
+
+
+@pytest.mark.parametrize(("mode", "lost"), [("offline", NOT_MIRRORED), ("online", KEPT_OFFLINE)])
+def test_what_weights_and_biases_did_not_take_is_known(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, lost: str
+) -> None:
+    """Offline it is not there at all; online there is no server."""
+    if mode == "offline":
+        (tmp_path / "wandb.py").write_text("raise ImportError('no wandb')")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    tracker = tracking.Tracker.start(mode, **RUN)
+    tracker.finish({})
+    assert tracker.lost == [lost]
 
 
 def test_without_wandb_a_run_goes_on(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

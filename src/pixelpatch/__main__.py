@@ -14,6 +14,7 @@ from pixelpatch.arguments import check_ending, parsed_json, positive, seed_list,
 from pixelpatch.checks import image_side, instead, key_problems, spec_problems
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_text, readable_json, write_atomically
+from pixelpatch.shortfalls import notes
 from pixelpatch.stopping import Paused, Stop, Stopped
 from pixelpatch.study import read_study, resolve
 from pixelpatch.tables import NAMES, TIDY, make_table, read_table
@@ -191,9 +192,12 @@ def show(options: argparse.Namespace) -> None:
     """Print the verdict table of a finished study, and where its report, tables and figures lie."""
     from pixelpatch.tables.claims import terminal_claims
 
-    _print(terminal_claims(read_table(options.results / "tables", "claims")))
+    tables = options.results / "tables"
+    _print(terminal_claims(read_table(tables, "claims")))
     places = {"Report": "report.html", "Tables": "tables", "Figures": "figures"}
     _print("".join(f"\n{what + ':':<8} {options.results / place}" for what, place in places.items()))
+    for note in notes(read_table(tables, "provenance")):
+        _print(f"Note: {note}")
 
 
 def demo(options: argparse.Namespace) -> None:

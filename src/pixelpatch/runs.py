@@ -15,6 +15,7 @@ from pixelpatch.files import remove_temporaries
 from pixelpatch.ledger import Ledger
 from pixelpatch.lock import Lock
 from pixelpatch.record import FORMAT, on_gpu, progress_file, provenance, read_record, write_record
+from pixelpatch.shortfalls import unlocked
 from pixelpatch.source import source_digest
 from pixelpatch.stopping import Stop, held_back
 from pixelpatch.tracking import Tracker, run_id
@@ -168,11 +169,16 @@ class Run:
                 if not self.may_diverge:
                     raise
                 result = diverged(str(error).partition(";")[0], time.perf_counter() - began)
-            record(self.record, self.spec["training"]["epochs"], result)
             timing = {f"timing/{key}": value for key, value in result["timing"].items() if not isinstance(value, list)}
             summary = result["metrics"] | timing
         finally:
-            tracker.finish(summary)
+            tracker.finish(summary)  # before the record, which says whether Weights & Biases has all
+        lost = [*result["provenance"].get("lost", []), *tracker.lost]
+        if other := unlocked(("torch", "numpy")):
+            lost.append(f"the locked versions ({', '.join(other)})")
+        if lost:
+            result["provenance"]["lost"] = lost
+        record(self.record, self.spec["training"]["epochs"], result)
         scores = [f"{key} {value:.4g}" for key, value in result["metrics"].items() if key.startswith("test/")]
         came_out = ", ".join(scores) or result["provenance"]["diverged"]
         self.say(f"{came_out}, {result['timing']['seconds']:.0f} s → {self.record}")

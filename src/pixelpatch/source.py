@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pixelpatch.losses import loss_name
+
 PACKAGE = Path(__file__).parent
 NAME = PACKAGE.name
 # What a run executes and no number depends on. A test holds the list against a run that is traced.
@@ -52,8 +54,7 @@ def parts(spec: dict[str, Any], *, gpu: bool) -> list[str]:
     return [
         "training",
         "grids" if "grids" in spec["data"] else "digits",
-        # As losses.loss_name says it too, for which PyTorch would have to be there.
-        "losses.softmax_cross_entropy" if spec["training"]["softmax_before_loss"] else "losses.cross_entropy",
+        f"losses.{loss_name(spec['training'])}",
         f"models.{spec['model']['name']}",
         *(part for part, needed in optional.items() if needed),
     ]

@@ -31,6 +31,7 @@ LIMIT = 30.0  # seconds that W&B may take after the end of a run: to finish star
 ANALYSIS_LIMIT = 60.0  # the same for the analysis, which uploads tables and figures
 MODES = {"offline": "offline", "dryrun": "offline", "online": "online", "disabled": "disabled"}
 # How a mirror that cannot go on says what is to become of it:
+NOT_MIRRORED, KEPT_OFFLINE = "Weights & Biases", "Weights & Biases online (it is kept offline)"  # as a record has it
 SAID, OFFLINE, AGAIN = 3, 4, 5  # it has said why; begin again, offline; begin again, its helper process is dead
 
 
@@ -87,6 +88,7 @@ class Tracker:
 
     def __init__(self, run: dict[str, Any] | None, *, name: str = "", limit: float = LIMIT) -> None:
         self.name, self.limit = name, limit
+        self.lost: list[str] = []  # what did not become of the mirror, for the run's record
         self._events = [run] if run else []  # all that there was, for a mirror that has to begin again
         self._process: subprocess.Popen[bytes] | None = None  # None where nothing is mirrored (any longer)
         self._unsent = b""
@@ -148,6 +150,7 @@ class Tracker:
                 )
         except OSError as error:  # no more processes, no memory
             self._say(f"its process cannot be started ({error.strerror or error}); the run goes on without it")
+            self.lost = [NOT_MIRRORED]
             return
         os.set_blocking(self._process.stdin.fileno(), False)
         self._unsent = b"".join(map(_line, self._events))
@@ -176,11 +179,15 @@ class Tracker:
         run = self._events[0]
         if status == OFFLINE and run["mode"] == "online":
             run["mode"] = "offline"
+            self.lost = [KEPT_OFFLINE]
             self._begin()
         elif status == AGAIN and not run["again"]:
             run["again"] = True
             self._begin()
-        elif status not in (0, SAID):
+        elif status != 0:
+            self.lost = [NOT_MIRRORED]
+            if status == SAID:
+                return
             how = f"did not finish within {self.limit:g} s" if status is None else f"ended with status {status}"
             self._say(f"its process {how}; the run goes on without it, and what it has written is in {folder()}")
 

@@ -70,95 +70,132 @@ def train(
     stopped being a number; Stopped, its state saved, soon after `stop` became true; and Paused, its state saved, after
     epoch `until` where more are to come.
     """
-    began = time.perf_counter()
-    training, evaluation = spec["training"], spec["evaluation"]
-    set_up(training, seed, device=device, threads=threads)
-    task, rng = build_task(spec, seed, mnist, device)
-    model = build_model(spec["model"], image=task.image).to(device)
-    state = State(model, build_optimiser(model, training), rng)
-    key = fingerprint(spec, seed, device=device, threads=threads, name=name)
-    state.begin(checkpoint, key, exact=exact)
     stop = Stop() if stop is None else stop
-    before = state.seconds
-    saved = began
+    where = {"device": device, "threads": threads, "name": name}
+    run = Training(spec, seed, mnist, **where, checkpoint=checkpoint, exact=exact)
+    epochs = spec["training"]["epochs"]
+    for epoch in range(run.state.epoch + 1, epochs + 1):
+        if until is not None and epoch > until:
+            raise Paused(f"{name}: paused after epoch {epoch - 1} of {epochs}")
+        losses = run.train_epoch(epoch, stop)
+        results = run.end_epoch(epoch, losses)
+        run.save()
+        run.progress.epoch(epoch, results)
+        if follow:
+            follow(epoch, results, run.measured())
+        if stop:
+            raise stop.stopped(name, f"after epoch {epoch} of {epochs}")
+    tested = final_test(run.state, run.task, spec)
+    return run.measured() | tested
 
-    def save() -> None:
-        nonlocal saved
-        saved = time.perf_counter()
-        state.seconds = before + saved - began
-        state.peak_memory_mb = max(state.peak_memory_mb, peak_memory_mb(device))
-        if checkpoint:
-            state.save(checkpoint, key)
 
-    steps = (math.floor if training["drop_last"] else math.ceil)(task.epoch_images / training["batch"])
-    images = min(steps * training["batch"], task.epoch_images)  # in an epoch
-    finished = state.epoch * steps + (0 if state.losses is None else len(state.losses))
-    progress = Progress(name, epochs=training["epochs"], steps=steps, images=images, finished=finished)
-    step, lost = training_step(state, spec, task)
-    early = min(EARLY_STEPS, training["epochs"] * steps)
+class Training:
+    """A run between its set-up and its test: the task, all that changes (`state`), and what is measured."""
 
-    def measured() -> Json:
+    def __init__(
+        self,
+        spec: Json,
+        seed: int,
+        mnist: dict[str, Tensor],
+        *,
+        device: str,
+        threads: int,
+        name: str,
+        checkpoint: Path | None,
+        exact: bool,
+    ) -> None:
+        self.began = self.saved = time.perf_counter()
+        self.spec, self.device, self.name, self.checkpoint = spec, device, name, checkpoint
+        training = spec["training"]
+        set_up(training, seed, device=device, threads=threads)
+        self.task, self.rng = build_task(spec, seed, mnist, device)
+        model = build_model(spec["model"], image=self.task.image).to(device)
+        self.state = state = State(model, build_optimiser(model, training), self.rng)
+        self.key = fingerprint(spec, seed, device=device, threads=threads, name=name)
+        state.begin(checkpoint, self.key, exact=exact)
+        self.before = state.seconds  # of earlier processes
+        self.steps = (math.floor if training["drop_last"] else math.ceil)(self.task.epoch_images / training["batch"])
+        self.images = min(self.steps * training["batch"], self.task.epoch_images)  # in an epoch
+        self.early = min(EARLY_STEPS, training["epochs"] * self.steps)
+        finished = state.epoch * self.steps + (0 if state.losses is None else len(state.losses))
+        self.progress = Progress(
+            name, epochs=training["epochs"], steps=self.steps, images=self.images, finished=finished
+        )
+        self.step, self.lost = training_step(state, spec, self.task)
+
+    def save(self) -> None:
+        """Write the state into the checkpoint's file."""
+        self.saved = time.perf_counter()
+        self.state.seconds = self.before + self.saved - self.began
+        self.state.peak_memory_mb = self._peak_memory_mb()
+        if self.checkpoint:
+            self.state.save(self.checkpoint, self.key)
+
+    def train_epoch(self, epoch: int, stop: Stop) -> list[Tensor]:
+        """Train to the end of an epoch, and return the losses of its batches. Raises Stopped, the state saved."""
+        state, rng, training = self.state, self.rng, self.spec["training"]
+        losses = [] if state.losses is None else list(state.losses.to(self.device).unbind())
+        earlier, state.epoch_began = state.losses_seconds, rng.get_state()
+        state.model.train()
+        batches = self.task.batches(training["batch"], rng, drop_last=training["drop_last"])
+        for inputs, targets in islice(batches, len(losses), None):  # those before were trained on before a stop
+            losses.append(self.step(inputs, targets))
+            self.progress.step(epoch, losses)
+            if (epoch - 1) * self.steps + len(losses) == self.early:
+                state.early_digest = state.digest()
+            stopping = bool(stop)  # looked at once: a signal may come at any time
+            if stopping or time.perf_counter() - self.saved > SAVE_SECONDS:
+                state.losses, state.losses_seconds = torch.stack(losses).cpu(), earlier + self.progress.trained()
+                self.save()
+            if stopping:
+                raise stop.stopped(self.name, f"at epoch {epoch}, step {len(losses)} of {self.steps}")
+        state.losses, state.losses_seconds = None, earlier  # of earlier processes; `progress` has this one's
+        return losses
+
+    def end_epoch(self, epoch: int, losses: list[Tensor]) -> dict[str, float]:
+        """The results of an epoch, which are now part of the curve; the weights are kept if they are the best."""
+        state, evaluation, every = self.state, self.spec["evaluation"], self.spec["training"].get("log_every")
+        results = {"train/loss": mean_loss(losses, epoch)}
+        state.epoch_seconds.append(state.losses_seconds + self.progress.trained())
+        state.losses_seconds = 0.0
+        if every:
+            state.batch_losses += [float(loss) for loss in losses[::every]]
+        if "validation" in self.task.splits:
+            scores, _ = evaluate(state.model, self.task, "validation", self.spec, self.rng)
+            results |= {"validation/loss": scores["loss"], "validation/accuracy": scores["accuracy"]}
+            so_far = state.curve.get("validation/accuracy", [-1.0])
+            if evaluation["checkpoint"] == "best_validation" and scores["accuracy"] > max(so_far):
+                state.best = epoch, copy.deepcopy(state.model.state_dict())
+        if evaluation.get("test_every_epoch"):
+            drawn = self.rng.get_state()
+            scores, _ = evaluate(state.model, self.task, "test", self.spec, self.rng)
+            self.rng.set_state(drawn)  # as if not tested: the scores are those of a run that ends here
+            results |= {f"test/{key}": value for key, value in scores.items()}
+        for metric, value in results.items():
+            state.curve.setdefault(metric, []).append(value)
+        return results
+
+    def measured(self) -> Json:
+        """The part of the record that needs no test."""
+        state = self.state
         seconds = sum(state.epoch_seconds)
         timing = {
-            "seconds": before + time.perf_counter() - began,
+            "seconds": self.before + time.perf_counter() - self.began,
             "train_seconds": seconds,
-            "images_per_second": state.epoch * images / seconds,
+            "images_per_second": state.epoch * self.images / seconds,
             "epoch_seconds": list(state.epoch_seconds),
-            "peak_memory_mb": max(state.peak_memory_mb, peak_memory_mb(device)),
+            "peak_memory_mb": self._peak_memory_mb(),
         }
         provenance: Json = {"interruptions": list(state.interruptions), "early_digest": state.early_digest}
         if len(state.machines) > 1:
             provenance["machines"] = list(state.machines)
-        if lost:
-            provenance["lost"] = lost
+        if self.lost:
+            provenance["lost"] = self.lost
         curve = {metric: list(values) for metric, values in state.curve.items()}
         return {"curve": curve, "batch_losses": list(state.batch_losses), "timing": timing, "provenance": provenance}
 
-    for epoch in range(state.epoch + 1, training["epochs"] + 1):
-        losses = [] if state.losses is None else list(state.losses.to(device).unbind())
-        earlier, state.epoch_began = state.losses_seconds, rng.get_state()
-        model.train()
-        batches = task.batches(training["batch"], rng, drop_last=training["drop_last"])
-        for inputs, targets in islice(batches, len(losses), None):  # those before were trained on before a stop
-            losses.append(step(inputs, targets))
-            progress.step(epoch, losses)
-            if (epoch - 1) * steps + len(losses) == early:
-                state.early_digest = state.digest()
-            stopping = bool(stop)  # looked at once: a signal may come at any time
-            if stopping or time.perf_counter() - saved > SAVE_SECONDS:
-                state.losses, state.losses_seconds = torch.stack(losses).cpu(), earlier + progress.trained()
-                save()
-            if stopping:
-                raise stop.stopped(name, f"at epoch {epoch}, step {len(losses)} of {steps}")
-        results = {"train/loss": mean_loss(losses, epoch)}
-        state.epoch_seconds.append(earlier + progress.trained())
-        state.losses, state.losses_seconds = None, 0.0
-        if every := training.get("log_every"):
-            state.batch_losses += [float(loss) for loss in losses[::every]]
-        if "validation" in task.splits:
-            scores, _ = evaluate(model, task, "validation", spec, rng)
-            results |= {"validation/loss": scores["loss"], "validation/accuracy": scores["accuracy"]}
-            so_far = state.curve.get("validation/accuracy", [-1.0])
-            if evaluation["checkpoint"] == "best_validation" and scores["accuracy"] > max(so_far):
-                state.best = epoch, copy.deepcopy(model.state_dict())
-        if evaluation.get("test_every_epoch"):
-            drawn = rng.get_state()
-            scores, _ = evaluate(model, task, "test", spec, rng)
-            rng.set_state(drawn)  # as if not tested: the scores are those of a run that ends here
-            results |= {f"test/{key}": value for key, value in scores.items()}
-        for metric, value in results.items():
-            state.curve.setdefault(metric, []).append(value)
-        save()
-        progress.epoch(epoch, results)
-        if follow:
-            follow(epoch, results, measured())
-        if stop:
-            raise stop.stopped(name, f"after epoch {epoch} of {training['epochs']}")
-        if until is not None and until <= epoch < training["epochs"]:
-            raise Paused(f"{name}: paused after epoch {epoch} of {training['epochs']}")
-
-    tested = final_test(state, task, spec)
-    return measured() | tested
+    def _peak_memory_mb(self) -> float:
+        return max(self.state.peak_memory_mb, peak_memory_mb(self.device))
 
 
 def build_task(spec: Json, seed: int, mnist: dict[str, Tensor], device: str) -> tuple[Task, Generator]:
@@ -181,8 +218,7 @@ def build_task(spec: Json, seed: int, mnist: dict[str, Tensor], device: str) -> 
 def set_up(training: Json, seed: int, *, device: str, threads: int) -> None:
     """PyTorch's global settings and generators, all of them: what ran before in the process does not matter."""
     torch.set_num_threads(threads)
-    # As torch.use_deterministic_algorithms(True), which loads torch.compile as well: four seconds of every run.
-    torch.set_deterministic_debug_mode("error")
+    torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a twentieth of the time
     on_gpu = device.startswith("cuda")
     if on_gpu:
@@ -246,7 +282,10 @@ def training_step(state: State, spec: Json, task: Task) -> tuple[Step, list[str]
 
     lost = [] if _is_fused(state.optimiser) else ["fused optimiser"]
     step = build(state.model, state.optimiser)
-    if next(state.model.parameters()).is_cuda:
+    on_gpu = next(state.model.parameters()).is_cuda
+    if not on_gpu and (why := kernels.missing()):
+        lost.append(f"compiled operations ({why})")
+    if on_gpu:
         from pixelpatch.graphs import checked
 
         drawn = state.rng.get_state()

@@ -192,7 +192,7 @@ def training_flops(model: str) -> int:
     from pixelpatch.models import build_model
 
     with torch.device("meta"):  # shapes without numbers
-        network, image = build_model(json.loads(model), image=SIDE).to("meta"), torch.zeros(1, 1, SIDE, SIDE)
+        network, image = build_model(json.loads(model), image=SIDE), torch.zeros(1, 1, SIDE, SIDE)
         with FlopCounterMode(display=False) as counter:
             network(image).sum().backward()
     return counter.get_total_flops()

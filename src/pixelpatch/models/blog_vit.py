@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pixelpatch.checks import patch_divides_image, raise_first
+from pixelpatch.models.patches import patches
 from pixelpatch.models.transformer import Encoder
-from pixelpatch.models.vit import patches
 
 
 class BlogVit(nn.Module):

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from pixelpatch.checks import patch_divides_image, raise_first
 from pixelpatch.models.dropout import Dropout
+from pixelpatch.models.patches import patches
 from pixelpatch.models.transformer import Encoder, TransformerBlock
-from pixelpatch.models.vit import patches
 
 # Ten digits and three more tokens: the write-up counts 13 and names two. The third is used here alone, to pad with.
 START, FINISH, PAD = 10, 11, 12

@@ -2,8 +2,9 @@
 
 On a CPU, PyTorch draws dropout masks one number at a time, and writes attention out in full where its weights are
 dropped: the pixel transformer trains at 1.5 images per second on two cores. The functions of `kernels.c` compute the
-same, in one pass, several times faster. They are compiled on first use by the C compiler of the machine; where there is
-none, `usable` is false and the models take PyTorch's operations: the same functions and distributions, slower.
+same, in one pass, several times faster. They are compiled on first use by the machine's C compiler (`CC`, or `cc`).
+Where there is none, `usable` is false and the models take PyTorch's operations: the same functions and distributions,
+slower.
 
 A dropout mask is a function of a key, drawn from PyTorch's generator, and of the element's place (Threefry, a
 counter-based generator: Salmon et al. 2011), so the gradient draws it again instead of storing it. 16 bits decide an
@@ -16,7 +17,6 @@ import math
 import os
 import shlex
 import subprocess
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,6 +28,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from pixelpatch.errors import UserError
+from pixelpatch.files import write_atomically
 
 SOURCE = Path(__file__).with_suffix(".c")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -49,45 +52,60 @@ class _Attention(ctypes.Structure):
     )
 
 
-@cache
 def library() -> ctypes.CDLL | None:
-    """The compiled functions; None, and why on stderr, where they cannot be compiled."""
-    try:
-        compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
-        # What the compiler is, and what this machine's processor can do: a shared home serves other machines too.
-        target = _run([*compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
-        key = hashlib.sha256(repr((target, FLAGS)).encode() + SOURCE.read_bytes()).hexdigest()
-        cache, name = _cache(), f"{key}.so"
+    """The compiled functions; None where they cannot be had."""
+    return _library()[0]
+
+
+def missing() -> str | None:
+    """Why there is no `library`, in words; None where there is one."""
+    return _library()[1]
+
+
+@cache
+def _library() -> tuple[ctypes.CDLL | None, str | None]:
+    why = []
+    for compiler in filter(None, (os.environ.get("CC"), "cc")):
+        try:
+            return _compiled(shlex.split(compiler)), None
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip() or str(error)
+            why.append(said.splitlines()[0])
+    return None, why[0]
+
+
+def _compiled(compiler: list[str]) -> ctypes.CDLL:
+    """The functions from the user's cache, where that has them; else compiled, into the cache if they load from there.
+
+    They do not on a file system that is mounted with `noexec`: there they load from a temporary folder.
+    """
+    # What the compiler is, and what this machine's processor can do: a shared home serves other machines too.
+    target = _run([*compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
+    name = hashlib.sha256(repr((target, FLAGS)).encode() + SOURCE.read_bytes()).hexdigest() + ".so"
+    cached = _cache(name)
+    if cached:
         with suppress(OSError):  # not there yet, or damaged
-            if cache:
-                return ctypes.CDLL(str(cache / name))
-        with tempfile.TemporaryDirectory(prefix="pixelpatch-", dir=cache) as folder:
-            made = Path(folder) / name
-            _run([*compiler, *FLAGS, "-o", str(made), str(SOURCE), "-lm"])
-            if cache:
-                made = made.replace(cache / name)
-            return ctypes.CDLL(str(made))  # which stays, also where its file does not
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip() or str(error)
-        first = said.splitlines()[0]
-        print(f"training without compiled operations, which is slower on a CPU: {first}", file=sys.stderr)
-        return None
+            return ctypes.CDLL(str(cached))
+    with tempfile.TemporaryDirectory(prefix="pixelpatch-") as folder:
+        made = Path(folder) / name
+        _run([*compiler, *FLAGS, "-o", str(made), str(SOURCE), "-lm"])
+        if cached:
+            with suppress(OSError, UserError):
+                write_atomically(cached, made.read_bytes())
+                return ctypes.CDLL(str(cached))
+        return ctypes.CDLL(str(made))  # which stays, also where its file does not
 
 
 def _run(command: list[str]) -> bytes:
     return subprocess.run(command, capture_output=True, check=True, timeout=600).stdout
 
 
-def _cache() -> Path | None:
-    """A folder of the user's own, if there can be one."""
+def _cache(name: str) -> Path | None:
+    """Where the user's cache has a file of that name; None where there is no home."""
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixelpatch"
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except (OSError, RuntimeError):  # no home, or a read-only one
-        pass
-    return None
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixelpatch" / name
+    except RuntimeError:
+        return None
 
 
 def usable(*tensors: Tensor) -> bool:

@@ -29,7 +29,8 @@ class Attention(nn.Module):
         self.width, self.heads, self.dropout = width, heads, dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
-        self.out_proj = nn.utils.skip_init(nn.Linear, width, width)
+        # Not drawn yet, on the device that all else is made on.
+        self.out_proj = nn.Linear(width, width, device="meta").to_empty(device=self.in_proj_weight.device)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pixelpatch.checks import patch_divides_image, raise_first
 from pixelpatch.models.dropout import Dropout
+from pixelpatch.models.patches import patches
 from pixelpatch.models.transformer import Encoder
 
 
@@ -75,12 +76,6 @@ class VisionTransformer(nn.Module):
         x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)  # [B, 1 + N, D]
         x = self.dropout(x + self.positions[:, : x.shape[1]])
         return self.head(self.encoder(x, rows=1)[:, 0])
-
-
-def patches(images: Tensor, patch: int) -> Tensor:
-    """Cut `images` [B, 1, H, W] into patches, row by row, each flattened: [B, (H/P)·(W/P), P·P]."""
-    x = images[:, 0].unflatten(2, (-1, patch)).unflatten(1, (-1, patch))  # [B, H/P, P, W/P, P]
-    return x.transpose(2, 3).flatten(3).flatten(1, 2)
 
 
 def sincos_positions(tokens: int, width: int) -> Tensor:
