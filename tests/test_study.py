@@ -3,6 +3,7 @@
 import copy
 import inspect
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -37,13 +38,13 @@ def test_the_configuration_is_a_study_under_every_preset(preset: str) -> None:
         name: CONFIG["experiments"][(e["vary"] or {}).get("family", name)] for name, e in made["experiments"].items()
     }
     assert list(dict.fromkeys(map(id, blocks.values()))) == list(map(id, CONFIG["experiments"].values()))
-    seeds = range(CONFIG["presets"][preset]["seeds"])
+    seeds, fewer = range(CONFIG["presets"][preset]["seeds"]), CONFIG["presets"][preset].get("fewer_seeds", {})
     assert [(run["experiment"], run["seed"]) for run in made["runs"]] == [
         (name, seed)
         for name, block in blocks.items()
         if preset in block.get("presets", CONFIG["presets"])
         for own in [block.get("seeds")]
-        for seed in (own if isinstance(own, list) else seeds[:own])
+        for seed in (own if isinstance(own, list) else seeds[:own][: fewer.get(name)])
     ]
     assert set(systems(made)) <= {run["experiment"] for run in made["runs"]}
     assert all(run["record"] == f"runs/{run['experiment']}/seed{run['seed']}.json" for run in made["runs"])
@@ -67,6 +68,17 @@ def test_resolving_changes_no_argument() -> None:
 def test_seeds_are_counted_or_named(seeds: Any, chosen: list[int]) -> None:
     for made in (study(("seeds", seeds)), study(("presets.laptop.seeds", seeds))):
         assert [run["seed"] for run in made["runs"] if run["experiment"] == "pixel_transformer"] == chosen
+
+
+def test_a_preset_can_have_fewer_seeds_of_an_experiment() -> None:
+    fewer = ("presets.laptop.fewer_seeds", {"blog_cnn": 1})
+    counts = Counter(run["experiment"] for run in study(fewer)["runs"])
+    assert (counts["blog_cnn"], counts["blog_vit"]) == (1, 3)
+    assert study(fewer)["experiments"]["blog_cnn"]["wanted"] == [0]
+    asked = Counter(run["experiment"] for run in study(fewer, ("seeds", 2))["runs"])
+    assert (asked["blog_cnn"], asked["blog_vit"]) == (2, 2)
+    sentence = "presets.laptop.fewer_seeds.blog_cn is no experiment; did you mean blog_cnn?"
+    assert sentence in complaint(changed(("presets.laptop.fewer_seeds", {"blog_cn": 1})))
 
 
 def test_recorded_seeds_are_those_with_a_record(tmp_path: Path) -> None:

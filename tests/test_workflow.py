@@ -142,7 +142,7 @@ def test_the_command_line_chooses_preset_seeds_and_experiments(checkout: Checkou
     plan = checkout.plan("seeds=0,3,7", "only=blog_cnn,pixel_transformer", preset="full")
     assert plan["train"] == 6
     assert checkout.plan(preset="full")["train"] == len(study(("preset", "full"))["runs"])
-    assert checkout.plan(preset="laptop")["train"] == 18
+    assert checkout.plan(preset="laptop")["train"] == 14
 
 
 def test_a_clone_s_file_times_ask_for_no_training(checkout: Checkout, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def resolve(config: Json, schema: Json) -> Json:
             "basis": block.get("basis", {}),
             "unstated": open_settings(block["spec"], block["basis"]) if "basis" in block else [],
             "selected": name in selected,
-            "wanted": [] if preset["seeds"] == RECORDED else counted_seeds(preset["seeds"], block.get("seeds")),
+            "wanted": [] if preset["seeds"] == RECORDED else preset_seeds(config, name),
             "may_diverge": block.get("may_diverge", False),
             "equivalent_to": block.get("equivalent_to"),
             "mends": {"system": block["extends"]} | block["mends"] if "mends" in block else None,
@@ -149,13 +149,22 @@ def selected_seeds(config: Json, name: str) -> list[int]:
     """The seeds from which the experiment `name` runs.
 
     A number counts them from 0, a list (or "0,4,7") names them, and "recorded" is those that have a record, or are in
-    progress. Of any others an experiment takes the first `seeds` of its own, where it has that key, or those listed.
+    progress. Of any others an experiment takes the first `seeds` of its own, where it has that key, or those listed; of
+    a preset no more than its `fewer_seeds`.
     """
     seeds = wanted_seeds(config)
     if seeds == RECORDED:
         names = (file.name for file in _runs_folder(config, name).glob("seed*.json"))
         return sorted({int(found[1]) for name in names if (found := _RUN_FILE.fullmatch(name))})
+    if "seeds" not in config:
+        return preset_seeds(config, name)
     return counted_seeds(seeds, config["experiments"].get(name, {}).get("seeds"))
+
+
+def preset_seeds(config: Json, name: str) -> list[int]:
+    """The seeds of the experiment `name` by the preset alone."""
+    preset, block = config["presets"][config["preset"]], config["experiments"].get(name, {})
+    return counted_seeds(preset["seeds"], block.get("seeds"))[: preset.get("fewer_seeds", {}).get(name)]
 
 
 def counted_seeds(seeds: int | str | list[int | str], own: int | list[int] | None) -> list[int]:
@@ -191,6 +200,9 @@ def _inconsistencies(config: Json) -> Iterator[str]:
         for name in block.get("narrow", {}):
             if name not in experiments and name != "all":
                 yield f"presets.{preset}.narrow.{name} is no experiment{instead(name, [*experiments, 'all'])}"
+        for name in block.get("fewer_seeds", {}):
+            if name not in experiments:
+                yield f"presets.{preset}.fewer_seeds.{name} is no experiment{instead(name, experiments)}"
     metrics = {name: list(metrics_of(block["spec"])) for name, block in experiments.items()}
     known_systems = systems(config)
     families: dict[str, list[Json]] = {}
