@@ -103,7 +103,10 @@ def _held_out(count: int, *, images: int, seed: int, split_by: str) -> tuple[Ten
 
 
 def prepare(images: Tensor, spec: dict[str, Any]) -> Tensor:
-    """uint8 `images` [N, 1, 28, 28] → float32 [N, 1, H, W]: scaled to 0..1, resized, standardised, as the spec asks."""
+    """uint8 `images` [N, 1, 28, 28] → float32 [N, 1, H, W]: scaled to 0..1, resized, standardised, as the spec asks.
+
+    Resized pixels stay as they come out. (torchvision resizes a PIL image, which rounds them to whole grey levels.)
+    """
     x = images.float() / 255
     if size := spec.get("resize"):
         x = F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
