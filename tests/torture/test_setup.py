@@ -27,19 +27,18 @@ optional-dependencies = { study = ["tabulate"], test = ["iniconfig"] }
 [tool.setuptools.packages.find]
 where = ["src"]
 """
+TOLD = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "ARGS", "TORCH_BACKEND")
 CODE = "def main():\n    import sys, tabulate\n    print([sys.prefix, __file__, tabulate.__file__])\n"
 SURROUNDINGS: dict[str, Callable[[Path], dict[str, str]]] = {
     "an environment is active": lambda other: {"VIRTUAL_ENV": str(other), "PATH": f"{other}/bin:{os.environ['PATH']}"},
-    "conda": lambda other: {"CONDA_PREFIX": str(other), "CONDA_DEFAULT_ENV": "ml", "CONDA_SHLVL": "1"},
+    "conda": lambda other: {"CONDA_PREFIX": str(other), "CONDA_DEFAULT_ENV": "other", "CONDA_SHLVL": "1"},
     "PIP_USER": lambda other: {"PIP_USER": "1", "PYTHONUSERBASE": str(other)},
     "PIP_TARGET": lambda other: {"PIP_TARGET": str(other / "lib")},
     "PIP_PREFIX": lambda other: {"PIP_PREFIX": str(other)},
     "PIP_PYTHON": lambda other: {"PIP_PYTHON": str(other / "bin/python")},
     "PYTHONPATH": lambda other: {"PYTHONPATH": str(other / "older")},
     "PYTHONHOME": lambda other: {"PYTHONHOME": str(other)},
-    "UV_SYSTEM_PYTHON": lambda _: {"UV_SYSTEM_PYTHON": "1", "UV_BREAK_SYSTEM_PACKAGES": "1"},
-    "UV_PYTHON": lambda other: {"UV_PYTHON": str(other / "bin/python")},
-    "UV_PROJECT_ENVIRONMENT": lambda other: {"UV_PROJECT_ENVIRONMENT": str(other), "UV_TARGET": str(other / "lib")},
+    "UV_PYTHON": lambda other: {"UV_PYTHON": str(other / "bin/python"), "UV_SYSTEM_PYTHON": "1"},
     "pip.conf, user": lambda other: pip_conf(other, "[install]\nuser = true") | {"PYTHONUSERBASE": str(other)},
     "pip.conf, target": lambda other: pip_conf(
         other, f"[install]\ntarget = {other}/lib\nprefix = {other}\nroot = {other}"
@@ -95,12 +94,18 @@ def small_checkout(folder: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`make`, as in a shell where no environment is active."""
+    """`make`, as in a shell where no environment is active; what the `make` of the tests was told is not for it."""
+    everything = {name: value for name, value in os.environ.items() if name not in TOLD}
     active = str(Path(sys.executable).parent)
-    path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if part != active)
-    everything = os.environ | {"PATH": path} | environment
+    everything["PATH"] = os.pathsep.join(part for part in os.get_exec_path() if part != active)
     return subprocess.run(
-        ["make", *arguments], cwd=folder, env=everything, capture_output=True, text=True, timeout=300, check=False
+        ["make", *arguments],
+        cwd=folder,
+        env=everything | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 
