@@ -22,7 +22,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport OMP_NUM_THREADS MKL_NUM_THREADS
 UV_VERSION := 0.13.8
 CHROMIUM_VERSION := 153.0.0
-# A set-up anew keeps to the PyTorch that was asked for once.
+# A set-up anew keeps to the PyTorch that was asked for once; `make TORCH_BACKEND=` goes back to the usual one.
 TORCH_BACKEND := $(or $(TORCH_BACKEND),$(shell cat .venv/torch-backend 2>/dev/null))
 # Into .venv, whatever a uv.toml says: --python goes before its `python` and `system`, not before `target` and `prefix`.
 UV_INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python --constraints requirements.lock \
