@@ -1,34 +1,57 @@
 # `make` sets up and runs the study, `make test` sets up and runs the tests. All of ours is in .venv.
 # Options of snakemake go into ARGS:  make ARGS="--config preset=smoke"
+# PyTorch without CUDA, 1 GB instead of 6 (see `uv pip install --torch-backend`):  make TORCH_BACKEND=cpu
 
+# What pip, uv, conda and Python are told about other environments and projects does not reach ours. Kept is what says
+# where packages come from, how they are fetched and cached, and what Python's output looks like.
+FOREIGN := PIP_% UV_% PYTHON% VIRTUAL_ENV% \
+	CONDA_PREFIX% CONDA_DEFAULT_ENV CONDA_PROMPT_MODIFIER CONDA_PYTHON_EXE CONDA_SHLVL
+KEPT := PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX PIP_TRUSTED_HOST PIP_CERT PIP_CLIENT_CERT \
+	PIP_PROXY PIP_TIMEOUT PIP_DEFAULT_TIMEOUT PIP_RETRIES PIP_RESUME_RETRIES PIP_CACHE_DIR PIP_NO_CACHE_DIR \
+	PIP_CONFIG_FILE PIP_KEYRING_PROVIDER PIP_NO_INPUT PIP_USE_FEATURE PIP_USE_DEPRECATED \
+	UV_INDEX% UV_DEFAULT_INDEX UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_NO_INDEX UV_OFFLINE UV_INSECURE_HOST UV_SYSTEM_CERTS \
+	UV_NATIVE_TLS UV_KEYRING_PROVIDER UV_CREDENTIALS_DIR UV_API_KEY UV_AUTH_TOKEN UV_%_ENDPOINT_URL UV_HTTP_% \
+	UV_REQUEST_TIMEOUT UV_CONCURRENT_% UV_CACHE_DIR UV_NO_CACHE UV_LINK_MODE UV_CONFIG_FILE UV_NO_CONFIG \
+	UV_NO_SYSTEM_CONFIG PYTHON_KEYRING_BACKEND \
+	PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX PYTHONUNBUFFERED PYTHONUTF8 PYTHONIOENCODING PYTHONCOERCECLOCALE
+unexport $(filter-out $(KEPT),$(filter $(FOREIGN),$(.VARIABLES)))
+
+USERS_PATH := $(PATH)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # A thread count is part of a record's provenance; --threads sets it, not what the shell happens to say.
 unexport OMP_NUM_THREADS MKL_NUM_THREADS
 UV_VERSION := 0.13.8
 CHROMIUM_VERSION := 153.0.0
+# A set-up anew keeps to the PyTorch that was asked for once; `make TORCH_BACKEND=` goes back to the usual one.
+TORCH_BACKEND := $(or $(TORCH_BACKEND),$(shell cat .venv/torch-backend 2>/dev/null))
+# Into .venv, whatever a uv.toml says: --python goes before its `python` and `system`, not before `target` and `prefix`.
+UV_INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python --constraints requirements.lock \
+	$(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) \
+	$$(.venv/bin/uv pip install --show-settings pip 2>/dev/null | grep -qE '^ +(target|prefix): Some' && echo --no-config)
 # Snakemake's own report of what ran, with parameters, code and run times; after a dry run there is nothing to report.
 ANNEX = $(if $(filter -n --dry-run --dryrun,$(ARGS)),,--report results/provenance.html --report-after-run)
 
 .PHONY: study test torture demo space verify readme benchmark benchmark-scale setup
 study: setup
-	snakemake --cores all $(ANNEX) $(ARGS)
+	.venv/bin/snakemake --cores all $(ANNEX) $(ARGS)
 
 test: setup .venv/browser/ready
-	ruff check .
-	ruff format --check .
-	snakefmt --check .
-	snakemake --lint
-	python -m pytest tests/test_published.py
-	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/test_published.py $(ARGS)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/snakefmt --check .
+	.venv/bin/snakemake --lint
+	.venv/bin/python -m pytest tests/test_published.py
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+		--ignore tests/test_published.py $(ARGS)
 
 # What may go wrong around a study, at full counts: damaged files, full disks, hostile input, a cluster that fails.
 torture: setup
-	python -m pytest tests/torture tests/slurm --thorough $(ARGS)
+	.venv/bin/python -m pytest tests/torture tests/slurm --thorough $(ARGS)
 
 # A page on which the published models read digits, shuffled or drawn: http://127.0.0.1:7860
 demo: .venv/demo
-	snakemake --quiet --cores 1 fetch
-	python -m pixelpatch demo --weights results/full/weights --data data/mnist $(ARGS)
+	.venv/bin/snakemake --quiet --cores 1 fetch
+	.venv/bin/python -m pixelpatch demo --weights results/full/weights --data data/mnist $(ARGS)
 
 # What a host of Gradio apps expects, in build/space: its three files, the package and the weights.
 space:
@@ -40,44 +63,56 @@ space:
 
 # Does one seed of each cheap system land on its published record? Bit for bit on the same kind of machine.
 verify: setup
-	snakemake --quiet --cores 1 fetch results/full/study.json --config preset=full seeds=recorded
-	python -m pixelpatch verify results/full/study.json --data data/mnist $(ARGS)
+	.venv/bin/snakemake --quiet --cores 1 fetch results/full/study.json --config preset=full seeds=recorded
+	.venv/bin/python -m pixelpatch verify results/full/study.json --data data/mnist $(ARGS)
 
 # The tables of README.md, from the published records (those of results/full that are committed) and benchmark.
 readme: setup
-	snakemake --cores all --config preset=full seeds=recorded
-	python -m pixelpatch readme README.md verdicts=results/full/tables/claims.md speeds=results/benchmark/training.md \
-		scale=results/benchmark/scale.md
+	.venv/bin/snakemake --cores all --config preset=full seeds=recorded
+	.venv/bin/python -m pixelpatch readme README.md verdicts=results/full/tables/claims.md \
+		speeds=results/benchmark/training.md scale=results/benchmark/scale.md
 
 # Each system beside what a user would run instead: results/benchmark/training.csv and .png, in a quarter of an hour.
 # Nothing else should run on the machine. On a GPU:  make benchmark ARGS="--device cuda"
 benchmark: setup
-	uv pip install --quiet --constraints requirements.lock --editable ".[benchmark]"
-	snakemake --quiet --cores 1 fetch
-	python benchmarks/training.py --data data/mnist --output results/benchmark $(ARGS)
+	$(UV_INSTALL) --editable ".[benchmark]"
+	.venv/bin/snakemake --quiet --cores 1 fetch
+	.venv/bin/python benchmarks/training.py --data data/mnist --output results/benchmark $(ARGS)
 
 # Planning and analysing 1,000, 3,000 and 10,000 runs, nothing trained: results/benchmark/scale.csv, in some minutes.
 benchmark-scale: setup
-	snakemake --quiet --cores 1 fetch
-	python benchmarks/scale.py --data data/mnist --output results/benchmark $(ARGS)
+	.venv/bin/snakemake --quiet --cores 1 fetch
+	.venv/bin/python benchmarks/scale.py --data data/mnist --output results/benchmark $(ARGS)
 
 setup: .venv/ready
 
-.venv/ready: requirements.lock pyproject.toml
+# A checkout that was copied or moved has its original's .venv, whose programs start the original's code.
+WANTED := $(strip $(CURDIR) $(TORCH_BACKEND))
+FOUND := $(strip $(shell test -x .venv/bin/python && test -x .venv/bin/snakemake && \
+	cat .venv/ready .venv/torch-backend 2>/dev/null))
+.PHONY: anew
+.venv/ready: PATH := $(USERS_PATH)
+.venv/ready: requirements.lock pyproject.toml $(if $(subst |$(WANTED)|,,|$(FOUND)|),anew)
+	rm -f $@
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 is older than 3.11: install Python 3.11 or newer")'
 	python3 -m venv --clear .venv
-	python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	uv pip install --quiet --constraints requirements.lock --editable ".[study,test]"
-	touch $@
+	echo '$(TORCH_BACKEND)' >.venv/torch-backend
+	.venv/bin/python -m pip --python= install --quiet --disable-pip-version-check \
+		--no-user --target= --prefix="$$PWD/.venv" --root=/ uv==$(UV_VERSION)
+	$(UV_INSTALL) --editable ".[study,test]"
+	@test -x .venv/bin/snakemake && .venv/bin/python -c 'import pixelpatch' || \
+		{ echo 'uv left snakemake or pixelpatch out of .venv. Does a uv.toml say so? UV_NO_CONFIG=1 make reads none.' >&2; exit 1; }
+	pwd -P >$@
 
 .venv/demo: .venv/ready
-	uv pip install --quiet --constraints requirements.lock --editable ".[demo]"
+	$(UV_INSTALL) --editable ".[demo]"
 	touch $@
 
 # The browser that the tests look at pages with, and the libraries that a machine without a screen may lack.
 .venv/browser/ready: .venv/demo
-	uv pip install --quiet --constraints requirements.lock --editable ".[browser]"
-	npm install --silent --no-audit --no-fund --prefix .venv/browser @sparticuz/chromium@$(CHROMIUM_VERSION)
+	$(UV_INSTALL) --editable ".[browser]"
+	npm install --silent --no-audit --no-fund --location=project --prefix .venv/browser \
+		@sparticuz/chromium@$(CHROMIUM_VERSION)
 	cd .venv/browser && TMPDIR="$$PWD" AWS_EXECUTION_ENV=AWS_Lambda_nodejs22.x \
 		node --input-type=module -e 'import chromium from "@sparticuz/chromium"; await chromium.executablePath()'
 	touch $@
@@ -85,5 +120,5 @@ setup: .venv/ready
 # The newest versions that fit together, for every platform; review and commit the result.
 .PHONY: lock
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate --upgrade \
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate --upgrade \
 		--output-file requirements.lock pyproject.toml

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "config.yaml", "profiles", "src", "workflow")
+PARTS = ("Snakefile", "config.yaml", "profiles", "slurm", "src", "workflow")
 
 
 class Checkout:

@@ -23,7 +23,6 @@ class Study(Checkout):
     def __init__(self, folder: Path, cluster: Cluster, mnist: Path, configuration: str = "") -> None:
         super().__init__(folder, mnist)
         self.cluster = cluster
-        (folder / "slurm").symlink_to("profiles/slurm")
         (folder / "fire.yaml").write_text(configuration, encoding="utf-8")
         self._snakemake: subprocess.Popen[str] | None = None
 

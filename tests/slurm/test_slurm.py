@@ -129,7 +129,7 @@ def test_a_cluster_without_gpus_is_one_setting(study: Study) -> None:
 
 def test_a_configuration_of_one_s_own_beside_the_profile_s(study: Study) -> None:
     """It goes before the profile's, which still has every run ask for a GPU; --config goes before both."""
-    files = ["--configfile", "profiles/slurm/full.yaml", "fire.yaml"]
+    files = ["--configfile", "slurm/full.yaml", "fire.yaml"]
     for pairs, gpus in ((["seeds=3"], 1), (["device=cpu", "seeds=3"], 0)):
         result = study.run(*SLURM, "--dry-run", *files, "--config", *pairs)
         assert result.returncode == 0, result.stderr
