@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixelpatch.arguments import check_ending, parsed_json, positive, seed_list, table_name, usable_device, whole
 from pixelpatch.checks import image_side, instead, key_problems, spec_problems
+from pixelpatch.environment import keep_ours
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_text, readable_json, write_atomically
 from pixelpatch.stopping import Paused, Stop, Stopped
@@ -454,4 +455,5 @@ def _print(text: str) -> None:
 
 
 if __name__ == "__main__":
+    keep_ours(os.environ)  # nothing that reads them is imported yet: each verb imports what it needs
     sys.exit(main())

@@ -12,6 +12,7 @@ is recognised.
 """
 
 import math
+import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pixelpatch.environment import ours
 from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json, digest, parse_json, read_text, write_atomically
 from pixelpatch.source import source_digest
@@ -127,18 +129,37 @@ def _checksum(record: dict[str, Any]) -> str:
 
 @cache
 def _git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout that the code runs from; None where there is none."""
-    folder = Path(__file__).parent
+    """Commit and dirty flag of the checkout that the code runs from; None where git cannot say it, and `why`.
 
-    def git(*arguments: str) -> str | None:
-        try:
-            result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return result.stdout.strip() if result.returncode == 0 else None
+    They are told only of the repository that has this package at src/pixelpatch: one around it, or around an
+    environment that the package was installed in, knows nothing of this code.
+    """
+    package = Path(__file__).resolve().parent
+    root = package.parents[1]
+    environment = ours(os.environ) | {"LC_ALL": "C"}
 
-    status = git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+    def git(*arguments: str) -> str:
+        command = ["git", "--no-optional-locks", *arguments]
+        done = subprocess.run(command, cwd=package, env=environment, capture_output=True, text=True, timeout=10)
+        if done.returncode != 0:
+            raise ValueError(done.stderr.strip().partition("\n")[0] or f"status {done.returncode}")
+        return done.stdout.rstrip("\n")
+
+    unversioned = {"commit": None, "dirty": None, "why": "the code is not under version control"}
+    if not (root / ".git").exists():
+        return unversioned
+    try:
+        if not os.path.samefile(git("rev-parse", "--show-toplevel"), root):
+            return unversioned
+        tracked = set(git("ls-files", "-z").split("\0"))
+        files = {path.relative_to(package).as_posix() for kind in ("*.py", "*.c") for path in package.rglob(kind)}
+        if not files & tracked:
+            return unversioned
+        changed = git("status", "--porcelain", "--untracked-files=no") or files - tracked
+        return {"commit": git("rev-parse", "--verify", "HEAD"), "dirty": bool(changed)}
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        why = "it is not installed" if isinstance(error, FileNotFoundError) else error
+        return {"commit": None, "dirty": None, "why": f"git cannot say: {why}"}
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
