@@ -340,7 +340,7 @@ def test_a_record_of_other_training_code_is_kept_and_that_is_said(run: Run, stud
     before = records(study.parent)
     status, said = run("train", study, *HERE, "--only", "small")
     assert status == 0
-    assert "seed0.json is there already, made by another version of the training code: delete it to have" in said
+    assert "seed0.json is there already, made by another version of the training code: move it away to have" in said
     assert records(study.parent) == before
 
 
@@ -398,7 +398,7 @@ def test_that_a_run_diverges_can_be_a_result(alone: bool, run: Run, mnist: list[
     for _ in range(2):  # the second finds the record, and trains nothing
         status, said = run(*(given if alone else ["train", study, "--seeds", "0"]), *HERE, *["--may-diverge"] * alone)
         assert status == 0
-    assert said.endswith("is there already; delete it to have it made anew\n" if alone else "is there already\n")
+    assert said.endswith("is there already; move it away to have it made anew\n" if alone else "is there already\n")
     record = read_record(path)
     assert re.fullmatch(r"The loss became nan at epoch \d, step \d+ of \d+", record["provenance"]["diverged"])
     assert record["metrics"] == record["curve"] == {}

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pixelpatch import record as module
 from pixelpatch.environment import ours
-from pixelpatch.errors import UserError
+from pixelpatch.errors import RESTORE, UserError
 from pixelpatch.files import canonical_json
 from pixelpatch.models import kernels
 from pixelpatch.record import KEYS, progress_file, provenance, read_record, seal_record, unfinished, write_record
@@ -78,7 +78,7 @@ def test_any_edit_is_noticed(path: Path, data: st.DataObject) -> None:
     with pytest.raises(UserError) as caught:
         read_record(path)
     assert str(caught.value).startswith(str(path))
-    assert "delete it and run again" in str(caught.value)
+    assert RESTORE in str(caught.value)
 
 
 @pytest.mark.parametrize("key", [key for key in RECORD if key != "format"])
@@ -94,7 +94,7 @@ def test_every_part_is_under_the_checksum(path: Path, key: str) -> None:
 def test_a_torn_record_is_noticed(path: Path, length: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(canonical_json(seal_record(RECORD))[:length], encoding="utf-8")
-    with pytest.raises(UserError, match="delete it and run again"):
+    with pytest.raises(UserError, match="restore it"):
         read_record(path)
 
 
@@ -110,7 +110,7 @@ def test_a_torn_record_is_noticed(path: Path, length: int) -> None:
 )
 def test_other_formats_are_told_from_records(tmp_path: Path, content: Any) -> None:
     (tmp_path / "x.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"x\.json is not a run record of format 2; delete it and run again"):
+    with pytest.raises(UserError, match=r"x\.json is not a run record of format 2; restore it"):
         read_record(tmp_path / "x.json")
 
 

@@ -198,7 +198,7 @@ def test_a_missing_file_is_named(results: Path, page: Page, capsys: pytest.Captu
             "comparisons.csv is not a table (it has no column difference, ",
         ),
         ("tables/patch_sweep.csv", "experiment\n", "patch_sweep.csv is not a table (it has no column best, "),
-        ("FINDINGS.md", "", "FINDINGS.md has no heading; delete it and run again."),
+        ("FINDINGS.md", "", "FINDINGS.md has no heading; restore it"),
     ],
 )
 def test_a_file_of_another_version_is_named(

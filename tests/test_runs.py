@@ -410,7 +410,7 @@ def test_the_second_process_on_a_run_waits_for_the_first(
     assert second.exitcode == 0
     rest = log.read_text().removeprefix(said)
     if makes:
-        assert rest == f"cnn seed 5: {record} is there already; delete it to have it made anew\n"
+        assert rest == f"cnn seed 5: {record} is there already; move it away to have it made anew\n"
     else:
         assert "epoch 8/8" in rest
         assert rest.endswith(f"→ {record}\n")
@@ -438,7 +438,7 @@ def test_of_a_study_what_others_work_on_comes_last(
     assert said[0] == f"cnn seed 5: {waiting} works on it; it is left for the end"
     assert said[1].startswith("cnn seed 6: test/loss")
     assert said[2] == f"cnn seed 5: waiting for {waiting}, which works on it"
-    assert said[3] == f"cnn seed 5: {records[0]} is there already; delete it to have it made anew"
+    assert said[3] == f"cnn seed 5: {records[0]} is there already; move it away to have it made anew"
     assert len(said) == 4
 
 

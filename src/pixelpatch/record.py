@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelpatch.environment import ours
-from pixelpatch.errors import UserError
+from pixelpatch.errors import RESTORE, UserError
 from pixelpatch.files import canonical_json, digest, parse_json, read_text, write_atomically
 from pixelpatch.source import source_digest
 
@@ -80,21 +80,20 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     text = read_text(path)
     record = parse_json(text, path)
-    again = "delete it and run again to have it rebuilt"
     keys = {1: KEYS.keys() - NEW_IN_2, FORMAT: KEYS.keys()}
     if not isinstance(record, dict) or record.keys() != keys.get(record.get("format")):
-        raise UserError(f"{path} is not a run record of format {FORMAT}; {again}.")
+        raise UserError(f"{path} is not a run record of format {FORMAT}; {RESTORE}.")
     try:
         intact = _checksum(record) == record["checksum"] and canonical_json(record) + "\n" == text
     except ValueError:  # NaN and infinities, which Python's json reads though JSON has none
         intact = False
     if not intact:
-        raise UserError(f"{path} was changed after it was written (its checksum does not match); {again}.")
+        raise UserError(f"{path} was changed after it was written (its checksum does not match); {RESTORE}.")
     if record["format"] == 1:
         with suppress(KeyError, TypeError):  # whose absence is told of next
             record |= {"epochs": record["spec"]["training"]["epochs"], "batch_losses": []}
     if wrong := [key for key, kind in KEYS.items() if type(record.get(key)) is not kind]:
-        raise UserError(f"{path} has another kind of value than a run's record as {', '.join(wrong)}; {again}.")
+        raise UserError(f"{path} has another kind of value than a run's record as {', '.join(wrong)}; {RESTORE}.")
     return record
 
 

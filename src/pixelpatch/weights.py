@@ -53,7 +53,7 @@ def retrain(
     with redirect_stderr(StringIO()):  # to go on from it is no interruption of anything
         state.begin(checkpoint, fingerprint(spec, seed, **where))
     if state.epoch < spec["training"]["epochs"]:
-        raise UserError(f"{checkpoint} does not hold the end of the training; remove it, and begin again.")
+        raise UserError(f"{checkpoint} does not hold the end of the training; move it away, and begin again.")
     weights = model.state_dict() if state.best is None else state.best[1]
     same = all(result[key] == record[key] for key in ("metrics", "predictions"))
     metadata = {key: json.dumps(record[key]) for key in KEPT}
@@ -90,7 +90,9 @@ def published(study: Mapping[str, Any], tables: Path) -> list[Trained]:
         found = {file: load(file) for file in files if file.exists()}
         for file, trained in found.items():
             if trained.experiment != file.stem:
-                raise UserError(f"{file} holds the weights of {trained.experiment}; name it after that, or remove it.")
+                raise UserError(
+                    f"{file} holds the weights of {trained.experiment}; name it after that, or move it away."
+                )
         if found:
             return [*found.values()]
     return []

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
 
-from pixelpatch.errors import UserError
+from pixelpatch.errors import RESTORE, UserError
 from pixelpatch.figures import style
 from pixelpatch.formatting import cut, mean_sd, number, text, verdict
 from pixelpatch.metrics import EXACT
@@ -44,9 +44,7 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     """All number claims of `claims.csv` in `tables`, a panel per unit; `data` is not used."""
     claims = read_table(tables, "claims")
     if unknown := sorted(set(claims["system"]) - set(systems(study))):
-        raise UserError(
-            f"{tables / 'claims.csv'} has claims of {unknown[0]}, no system of the study; delete it and run again."
-        )
+        raise UserError(f"{tables / 'claims.csv'} has claims of {unknown[0]}, no system of the study; {RESTORE}.")
     numbers = claims[claims["kind"] == "number"].fillna({"metric": "", "note": "", "documented": ""})
     numbers = numbers[~numbers["metric"].str.startswith(EXACT)]  # in the table: they have no interval to draw
     untested = numbers[numbers["verdict"] == "not tested"]

@@ -20,7 +20,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from pixelpatch import figures, formatting
-from pixelpatch.errors import UserError
+from pixelpatch.errors import RESTORE, UserError
 from pixelpatch.files import read_text
 from pixelpatch.report.charts import charts
 from pixelpatch.study import systems
@@ -98,7 +98,7 @@ class _Reader:
         tokens = self.markdown.parse(text)
         starts = [place for place, token in enumerate(tokens) if token.type == "heading_open"]
         if not starts:
-            raise UserError("FINDINGS.md has no heading; delete it and run again.")
+            raise UserError(f"FINDINGS.md has no heading; {RESTORE}.")
         found = []
         for start, end in itertools.pairwise([*starts, len(tokens)]):
             heading = tokens[start + 1].content

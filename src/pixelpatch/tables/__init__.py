@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixelpatch.errors import UserError
+from pixelpatch.errors import RESTORE, UserError
 from pixelpatch.files import write_atomically
 
 # pandas is imported where it is used: the command line asks for the names alone, and trains where there is none.
@@ -114,5 +114,5 @@ def read_table(tables: Path, name: str) -> "pd.DataFrame":
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     except ValueError as error:  # pandas' own errors too
-        raise UserError(f"{path} is not a table ({str(error).strip()}); delete it and run again.") from None
+        raise UserError(f"{path} is not a table ({str(error).strip()}); {RESTORE}.") from None
     return table
