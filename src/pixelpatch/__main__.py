@@ -199,11 +199,9 @@ def show(options: argparse.Namespace) -> None:
 
 def demo(options: argparse.Namespace) -> None:
     """Serve a page on which the trained models read digits, shuffled or drawn."""
-    try:
-        from pixelpatch.demo import launch
-    except ModuleNotFoundError as error:
-        raise UserError(f"The demo needs {error.name}; `make demo` installs it.") from None
-    launch(options.weights, options.data, port=options.port)
+    from pixelpatch.serving import serve
+
+    serve(options.weights, options.data, port=options.port)
 
 
 def verify(options: argparse.Namespace) -> None:
