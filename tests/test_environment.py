@@ -13,6 +13,7 @@ from world import World
 
 from pixelpatch.environment import NETWORK, keep_ours, ours
 from pixelpatch.record import read_record
+from pixelpatch.study import STUDY_FORMAT
 
 # Runs a command of the package as `python -m` does, and says at its end how many cores it had.
 COMMAND = """
@@ -117,7 +118,7 @@ def test_a_training_and_its_mirror_are_the_same_in_another_program_s_environment
 
 def test_a_figure_is_the_same_bytes_in_another_program_s_environment(mnist: Path, tmp_path: Path) -> None:
     world = World(tmp_path / "tables", systems=("pit", "grid"))
-    study = {"preset": "small", "runs": []} | world.study
+    study = {"format": STUDY_FORMAT, "preset": "small", "runs": []} | world.study
     (tmp_path / "study.json").write_text(json.dumps(study), encoding="utf-8")
     (tmp_path / "matplotlibrc").write_text("backend: module://nowhere\nfont.size: 20\nsvg.fonttype: none\n")
     place = ["--study", "../study.json", "--tables", "../tables", "--data", str(mnist)]

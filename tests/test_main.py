@@ -21,7 +21,7 @@ from pixelpatch import __main__ as command
 from pixelpatch import data
 from pixelpatch.errors import UserError
 from pixelpatch.record import read_record, write_record
-from pixelpatch.study import resolve
+from pixelpatch.study import STUDY_FORMAT, resolve
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -98,7 +98,8 @@ def write_study(path: Path, **specs: Any) -> Path:
         for seed in (0, 1)
     ]
     experiments = {name: {"spec": spec, "resources": {}} for name, spec in specs.items()}
-    path.write_text(json.dumps({"preset": "small", "analysis": {}, "experiments": experiments, "runs": runs}))
+    study = {"format": STUDY_FORMAT, "preset": "small", "analysis": {}, "experiments": experiments, "runs": runs}
+    path.write_text(json.dumps(study))
     return path
 
 

@@ -35,6 +35,7 @@ from pixelpatch.record import FORMAT, progress_file, read_record, unfinished, wr
 from pixelpatch.runs import How, Run
 from pixelpatch.source import source_digest
 from pixelpatch.stopping import SIGNALS, Stop
+from pixelpatch.study import STUDY_FORMAT
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -226,6 +227,7 @@ def write_study(folder: Path, records: list[tuple[int, Path]]) -> Path:
     path = folder / "study.json"
     runs = [{"experiment": "cnn", "seed": seed, "record": str(record)} for seed, record in records]
     content = {
+        "format": STUDY_FORMAT,
         "preset": "x",
         "analysis": {},
         "experiments": {"cnn": {"spec": SPECS["cnn"], "resources": {}}},

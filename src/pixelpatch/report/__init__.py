@@ -151,11 +151,11 @@ def _on_page(address: str) -> str:
 
 def _experiments(study: Mapping[str, Any], tables: Path) -> Iterator[dict[str, Any]]:
     """Every experiment with records: its name, title and source, the seconds of its runs, and a row per record."""
-    runs = read_table(tables, "runs")
+    runs = read_table(tables, "runs", study)
     runs = runs.replace({"metric": dict.fromkeys(ACCURACY_METRICS, "accuracy")})
     values = runs.pivot(index=["experiment", "seed"], columns="metric", values="value")
     values = values.reindex(columns=["accuracy", "timing/seconds"]).reset_index()
-    joined = read_table(tables, "provenance").merge(values, on=["experiment", "seed"], how="left")
+    joined = read_table(tables, "provenance", study).merge(values, on=["experiment", "seed"], how="left")
     for experiment, own in joined.groupby("experiment", sort=False):
         yield {
             "name": experiment,
