@@ -129,3 +129,17 @@ def test_a_figure_is_the_same_bytes_in_another_program_s_environment(mnist: Path
         run(tmp_path / folder, "figure", "accuracy_by_system", *place, "--output", "drawn.pdf", **left)
     for kind in ("pdf", "svg", "png"):
         assert (tmp_path / f"left/drawn.{kind}").read_bytes() == (tmp_path / f"clean/drawn.{kind}").read_bytes()
+
+
+def test_without_docstrings_tables_and_figures_say_what_they_show() -> None:
+    """PYTHONOPTIMIZE=2, which is -OO, leaves them out."""
+    say = "from pixelpatch import tables, figures; "
+    say += "print([*map(figures.caption, figures.NAMES), *map(tables.footnote, tables.NAMES)])"
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", say], env=ours(os.environ) | left, capture_output=True, text=True, check=True
+        )
+        for left in ({}, {"PYTHONOPTIMIZE": "2"})
+    ]
+    assert said[0].stdout == said[1].stdout
+    assert "''" not in said[0].stdout

@@ -107,13 +107,18 @@ def make_table(name: str, study: dict[str, Any], tables: Path) -> None:
 
     Raises UserError where one of those cannot be read, or a file cannot be written.
     """
-    from pixelpatch.formatting import explanation
-
     table = import_module(f"{__name__}.{name}")  # when it is made: scipy, which most of them need, takes a second
     frame = table.make(study, tables)
     caption = table.CAPTION if len(frame) else getattr(table, "EMPTY", table.CAPTION)
     caption = f"{caption} Preset {study['preset']}."
-    write_table(frame, tables / name, caption=caption, view=table.view(frame, study), note=explanation(table.__doc__))
+    write_table(frame, tables / name, caption=caption, view=table.view(frame, study), note=footnote(name))
+
+
+def footnote(name: str) -> str:
+    """What stands below the table `name`, one paragraph: the first of its module's docstring."""
+    from pixelpatch.formatting import explanation
+
+    return explanation(Path(__file__).with_name(f"{name}.py"))
 
 
 def write_table(frame: "pd.DataFrame", stem: Path, *, caption: str, view: "pd.DataFrame", note: str = "") -> None:
