@@ -16,7 +16,7 @@ from sklearn.metrics import confusion_matrix
 from pixelpatch import ledger
 from pixelpatch.analysis import collect as module
 from pixelpatch.analysis.collect import CONFUSION, CORRECTNESS, CURVES, PROVENANCE, RUNS, Tidy, collect
-from pixelpatch.errors import UserError
+from pixelpatch.errors import RESTORE, UserError
 from pixelpatch.files import canonical_json
 from pixelpatch.record import provenance, seal_record, write_record
 from pixelpatch.runs import diverged
@@ -284,7 +284,7 @@ def test_a_record_that_contradicts_itself_is_refused(tmp_path: Path, changes: di
     (tmp_path / "runs/one/seed0.json").write_text(canonical_json(forged(**changes)) + "\n")
     with pytest.raises(UserError) as error:
         gather(study, tmp_path)
-    assert f"runs/one/seed0.json {said}; delete it and run again." in str(error.value).splitlines()
+    assert f"runs/one/seed0.json {said}; {RESTORE}." in str(error.value).splitlines()
 
 
 def test_the_best_epoch_is_the_first_with_the_highest_validation_accuracy(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_an_experiment_of_so_many_threads_has_records_of_as_many(tmp_path: Path)
     write(tmp_path, study, provenance={"device": "cpu (x86_64)", "threads": 1})
     assert len(gather(study, tmp_path).runs)
     study["experiments"]["one"]["resources"] = {"threads": 2}
-    with pytest.raises(UserError, match=r"one/seed0.json ran in 1 CPU threads, not 2; delete it and run again"):
+    with pytest.raises(UserError, match=r"one/seed0.json ran in 1 CPU threads, not 2; restore it"):
         gather(study, tmp_path)
 
 
@@ -376,7 +376,7 @@ def test_a_run_that_diverged_is_one_where_it_may(tmp_path: Path) -> None:
     write(tmp_path, study)
     nothing = diverged("The loss became nan at epoch 2, step 7 of 9", 3.5)
     write_record(tmp_path / "runs/one/seed1.json", record("one", 1) | nothing)
-    with pytest.raises(UserError, match=r"one/seed1.json diverged, which one may not; delete it, change the spec"):
+    with pytest.raises(UserError, match=r"one/seed1.json diverged, which one may not; move it away, change the spec"):
         gather(study, tmp_path)
     study["experiments"]["one"]["may_diverge"] = True
     tidy = gather(study, tmp_path)
@@ -385,7 +385,7 @@ def test_a_run_that_diverged_is_one_where_it_may(tmp_path: Path) -> None:
     assert len(tidy.confusion.groupby(["experiment", "seed"])) == len(tidy.correctness) == 2
     assert tidy.provenance["diverged"].fillna("").tolist() == ["", "The loss became nan at epoch 2, step 7 of 9", ""]
     write_record(tmp_path / "runs/one/seed1.json", record("one", 1) | nothing | {"metrics": {"test/accuracy": 99.0}})
-    with pytest.raises(UserError, match=r"one/seed1.json diverged and yet has results; delete it and run again"):
+    with pytest.raises(UserError, match=r"one/seed1.json diverged and yet has results; restore it"):
         gather(study, tmp_path)
 
 

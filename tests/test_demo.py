@@ -1,21 +1,16 @@
 """The demo: what it answers is what the models answer; and in a real browser it is drawn on, clicked and read."""
 
-import os
 import re
 import shutil
-import socket
 import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from browser import launch_options
+from browser import launch_options, served
 
 from pixelpatch.errors import UserError
 from pixelpatch.record import read_record
@@ -88,31 +83,6 @@ def test_ink_is_what_is_dark_and_opaque() -> None:
 
 
 # In a browser
-
-
-@contextmanager
-def served(*command: str, folder: Path, package: Path) -> Iterator[str]:
-    """The address of the demo that `command` of Python serves in `folder`, by the package in the folder `package`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    environment = os.environ | {"PYTHONPATH": str(package), "GRADIO_SERVER_PORT": port}
-    process = subprocess.Popen([sys.executable, *command], cwd=folder, env=environment)
-    url = f"http://127.0.0.1:{port}"
-    started = time.monotonic()
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(url).close()
-                break
-            except OSError:
-                assert process.poll() is None
-                assert time.monotonic() - started < 60
-                time.sleep(0.2)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @pytest.fixture(scope="module")

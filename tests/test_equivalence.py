@@ -18,6 +18,7 @@ from pixelpatch.analysis.comparisons import compare
 from pixelpatch.analysis.equivalence import COLUMNS, equivalences
 from pixelpatch.analysis.statistics import equivalence_p_value, welch
 from pixelpatch.figures import style
+from pixelpatch.study import STUDY_FORMAT
 from pixelpatch.tables import equivalence, read_table
 from pixelpatch.tables.accuracy import summary
 
@@ -36,7 +37,7 @@ def study_of(narrowed: str = "", *, margin: float = 1.0, minimum_seeds: int = 3)
     experiments["fast"]["equivalent_to"] = {"experiment": "plain", "metric": "test/accuracy", "margin": margin}
     analysis = {"alpha": ALPHA, "minimum_seeds": minimum_seeds, "permutations": 99, "rng_seed": 0}
     analysis["compare"] = ["test/accuracy"]
-    return {"preset": "full", "analysis": analysis, "experiments": experiments, "runs": []}
+    return {"format": STUDY_FORMAT, "preset": "full", "analysis": analysis, "experiments": experiments, "runs": []}
 
 
 def runs_of(samples: Samples) -> pd.DataFrame:

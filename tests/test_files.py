@@ -1,16 +1,19 @@
 """Files written whole or not at all, and JSON that is one text for one value."""
 
+import ast
 import errno
 import hashlib
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from checkouts import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -191,3 +194,19 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
             read(tmp_path / "missing.json")
         with pytest.raises(UserError, match=r"cannot be read: Is a directory\.$"):
             read(tmp_path)
+
+
+def test_no_message_advises_to_delete_what_may_be_published_evidence() -> None:
+    """But for MNIST's files, which are fetched again."""
+    advice = re.compile(r"(?i)\b(delete|remove|rm) (it|them|both|all|the \w+)\b")
+    texts = {path: spoken(path) for path in (ROOT / "src/pixelpatch").rglob("*.py")}
+    texts |= {path: read_text(path) for path in [ROOT / "README.md", *(ROOT / "workflow").rglob("*.smk")]}
+    assert [path.name for path, text in texts.items() if advice.search(text)] == ["fetch.py"]
+
+
+def spoken(module: Path) -> str:
+    """The strings of a module, but for its docstrings."""
+    nodes = [*ast.walk(ast.parse(read_text(module)))]
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    strings = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return "\n".join(node.value for node in strings if id(node) not in docstrings)

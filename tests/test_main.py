@@ -21,7 +21,7 @@ from pixelpatch import __main__ as command
 from pixelpatch import data
 from pixelpatch.errors import UserError
 from pixelpatch.record import read_record, write_record
-from pixelpatch.study import resolve
+from pixelpatch.study import STUDY_FORMAT, resolve
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -98,7 +98,8 @@ def write_study(path: Path, **specs: Any) -> Path:
         for seed in (0, 1)
     ]
     experiments = {name: {"spec": spec, "resources": {}} for name, spec in specs.items()}
-    path.write_text(json.dumps({"preset": "small", "analysis": {}, "experiments": experiments, "runs": runs}))
+    study = {"format": STUDY_FORMAT, "preset": "small", "analysis": {}, "experiments": experiments, "runs": runs}
+    path.write_text(json.dumps(study))
     return path
 
 
@@ -340,7 +341,7 @@ def test_a_record_of_other_training_code_is_kept_and_that_is_said(run: Run, stud
     before = records(study.parent)
     status, said = run("train", study, *HERE, "--only", "small")
     assert status == 0
-    assert "seed0.json is there already, made by another version of the training code: delete it to have" in said
+    assert "seed0.json is there already, made by another version of the training code: move it away to have" in said
     assert records(study.parent) == before
 
 
@@ -398,7 +399,7 @@ def test_that_a_run_diverges_can_be_a_result(alone: bool, run: Run, mnist: list[
     for _ in range(2):  # the second finds the record, and trains nothing
         status, said = run(*(given if alone else ["train", study, "--seeds", "0"]), *HERE, *["--may-diverge"] * alone)
         assert status == 0
-    assert said.endswith("is there already; delete it to have it made anew\n" if alone else "is there already\n")
+    assert said.endswith("is there already; move it away to have it made anew\n" if alone else "is there already\n")
     record = read_record(path)
     assert re.fullmatch(r"The loss became nan at epoch \d, step \d+ of \d+", record["provenance"]["diverged"])
     assert record["metrics"] == record["curve"] == {}

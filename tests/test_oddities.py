@@ -14,6 +14,7 @@ from scipy import stats
 from pixelpatch.__main__ import main
 from pixelpatch.analysis.oddities import COLUMNS, price_oddities
 from pixelpatch.analysis.statistics import holm, paired
+from pixelpatch.study import STUDY_FORMAT
 from pixelpatch.tables import read_table
 
 PLAIN = [92.0, 92.5, 91.8, 92.2, 92.1]
@@ -30,7 +31,7 @@ def study_of(*mended: str, narrowed: str = "", selected: bool = True) -> dict[st
         mends = {"system": "plain", "oddity": f"no {name}", "instead": name, "metric": "test/accuracy", "means": "why"}
         experiments[name]["mends"] = mends
     analysis = {"alpha": 0.05, "minimum_seeds": 3, "permutations": 99, "rng_seed": 0, "compare": ["test/accuracy"]}
-    return {"preset": "full", "analysis": analysis, "experiments": experiments, "runs": []}
+    return {"format": STUDY_FORMAT, "preset": "full", "analysis": analysis, "experiments": experiments, "runs": []}
 
 
 def runs_of(samples: Samples) -> pd.DataFrame:

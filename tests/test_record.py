@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pixelpatch import record as module
-from pixelpatch.errors import UserError
+from pixelpatch.environment import ours
+from pixelpatch.errors import RESTORE, UserError
 from pixelpatch.files import canonical_json
 from pixelpatch.models import kernels
 from pixelpatch.record import KEYS, progress_file, provenance, read_record, seal_record, unfinished, write_record
@@ -76,7 +78,7 @@ def test_any_edit_is_noticed(path: Path, data: st.DataObject) -> None:
     with pytest.raises(UserError) as caught:
         read_record(path)
     assert str(caught.value).startswith(str(path))
-    assert "delete it and run again" in str(caught.value)
+    assert RESTORE in str(caught.value)
 
 
 @pytest.mark.parametrize("key", [key for key in RECORD if key != "format"])
@@ -92,7 +94,7 @@ def test_every_part_is_under_the_checksum(path: Path, key: str) -> None:
 def test_a_torn_record_is_noticed(path: Path, length: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(canonical_json(seal_record(RECORD))[:length], encoding="utf-8")
-    with pytest.raises(UserError, match="delete it and run again"):
+    with pytest.raises(UserError, match="restore it"):
         read_record(path)
 
 
@@ -108,7 +110,7 @@ def test_a_torn_record_is_noticed(path: Path, length: int) -> None:
 )
 def test_other_formats_are_told_from_records(tmp_path: Path, content: Any) -> None:
     (tmp_path / "x.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"x\.json is not a run record of format 2; delete it and run again"):
+    with pytest.raises(UserError, match=r"x\.json is not a run record of format 2; restore it"):
         read_record(tmp_path / "x.json")
 
 
@@ -199,15 +201,31 @@ def test_a_run_is_in_progress_until_it_is_tested(change: dict[str, Any], expecte
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that the package seems to lie in; git's state is asked for anew."""
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "package" / "record.py"))
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "package").mkdir()
+    """A folder in whose src/pixelpatch the package seems to lie, one module of it; git's state is asked for anew."""
+    root = tmp_path / "around" / "checkout"
+    code = root / "src/pixelpatch/record.py"
+    monkeypatch.setattr(module, "__file__", str(code))
+    code.parent.mkdir(parents=True)
+    code.write_text("one\n")
     module._git_state.cache_clear()
-    yield tmp_path
+    yield root
     module._git_state.cache_clear()
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What a command of git in `folder` prints; the repository and who commits are said."""
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    command, environment = ["git", *identity, *arguments], ours(os.environ)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def repository(folder: Path) -> str:
+    """Make `folder` a repository of all that is in it; its commit."""
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--allow-empty", "-m", "one")
+    return git(folder, "rev-parse", "HEAD")
 
 
 def git_state() -> dict[str, Any]:
@@ -231,24 +249,70 @@ def test_provenance_says_where_a_run_was_made() -> None:
     assert on_gpu["source"] == source_digest(SPEC, gpu=True) != made["source"]
 
 
+UNVERSIONED = {"commit": None, "dirty": None, "why": "the code is not under version control"}
+
+
 def test_git_knows_commit_and_changes(checkout: Path) -> None:
-    def git(*arguments: str) -> str:
-        identity = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(["git", *identity, *arguments], cwd=checkout, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    git("init", "--quiet")
-    assert git_state() == {"commit": None, "dirty": False}
-    code = checkout / "package" / "code.py"
-    code.write_text("one\n")
-    git("add", ".")
-    git("commit", "--quiet", "-m", "one")
-    assert git_state() == {"commit": git("rev-parse", "HEAD"), "dirty": False}
-    code.write_text("two\n")
-    assert git_state() == {"commit": git("rev-parse", "HEAD"), "dirty": True}
+    commit = repository(checkout)
+    assert git_state() == {"commit": commit, "dirty": False}
+    (checkout / "notes.txt").write_text("mine\n")  # which no run reads
+    assert git_state() == {"commit": commit, "dirty": False}
+    (checkout / "src/pixelpatch/loss.py").write_text("new\n")  # which one may
+    assert git_state() == {"commit": commit, "dirty": True}
+    (checkout / "src/pixelpatch/loss.py").unlink()
+    (checkout / "src/pixelpatch/record.py").write_text("two\n")
+    assert git_state() == {"commit": commit, "dirty": True}
 
 
-def test_without_a_repository_or_git_there_is_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert git_state() == {"commit": None, "dirty": None}
-    monkeypatch.setenv("PATH", str(checkout))
-    assert git_state() == {"commit": None, "dirty": None}
+@pytest.mark.parametrize("what", ["nothing", "around", "around, tracked", "beside", "installed", "broken"])
+def test_of_code_that_is_in_no_repository_of_its_own_no_commit_is_told(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    match what:
+        case "around":  # an archive, unpacked in another project
+            (checkout.parent / ".gitignore").write_text("checkout\n")
+            repository(checkout.parent)
+        case "around, tracked":  # a copy in another project
+            repository(checkout.parent)
+        case "beside":  # a repository at the right place, of something else
+            (checkout / ".gitignore").write_text("src\n")
+            repository(checkout)
+        case "installed":  # in the environment of a repository
+            site = checkout / ".venv/lib/python3.11/site-packages/pixelpatch/record.py"
+            site.parent.mkdir(parents=True)
+            site.write_text("one\n")
+            repository(checkout)
+            monkeypatch.setattr(module, "__file__", str(site))
+        case "broken":  # git looks for another one, further up
+            (checkout / ".git").mkdir()
+            repository(checkout.parent)
+    assert git_state() == UNVERSIONED
+
+
+@pytest.mark.parametrize("case", ["no git", "no commit", "another's"])
+def test_where_git_cannot_answer_it_is_said_why(checkout: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    git(checkout, "init", "--quiet")
+    git(checkout, "add", ".")
+    why = "fatal: Needed a single revision"
+    if case != "no commit":
+        repository(checkout)
+    if case == "no git":
+        monkeypatch.setenv("PATH", str(checkout))
+        why = "it is not installed"
+    if case == "another's":
+        monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        why = f"fatal: detected dubious ownership in repository at '{checkout}'"
+    assert git_state() == {"commit": None, "dirty": None, "why": f"git cannot say: {why}"}
+
+
+@pytest.mark.parametrize("variable", ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"])
+def test_the_repository_of_a_hook_is_not_ours(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    repository(other)
+    commit = repository(checkout)
+    places = {"GIT_DIR": other / ".git", "GIT_WORK_TREE": other, "GIT_INDEX_FILE": other / ".git/index"}
+    monkeypatch.setenv(variable, str(places[variable]))
+    assert git_state() == {"commit": commit, "dirty": False}

@@ -198,7 +198,7 @@ def test_a_missing_file_is_named(results: Path, page: Page, capsys: pytest.Captu
             "comparisons.csv is not a table (it has no column difference, ",
         ),
         ("tables/patch_sweep.csv", "experiment\n", "patch_sweep.csv is not a table (it has no column best, "),
-        ("FINDINGS.md", "", "FINDINGS.md has no heading; delete it and run again."),
+        ("FINDINGS.md", "", "FINDINGS.md has no heading; restore it"),
     ],
 )
 def test_a_file_of_another_version_is_named(
@@ -209,6 +209,40 @@ def test_a_file_of_another_version_is_named(
     command = ["report", "--study", str(tmp_path / "results/study.json")]
     assert main([*command, "--output", str(tmp_path / "results/report.html")]) == 1
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["report", "findings --tables {0}/tables", "tables accuracy --tables {0}/tables", "figure accuracy_by_system "
+     "--tables {0}/tables --data x"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (r"\nblog_cnn,", r"\nblog_cmm,", "has 'blog_cmm' as experiment, which the study does not have"),
+        (r"\nblog_cnn,", r"\n,", "has nan as experiment, which the study does not have"),
+        (r",metric,", r",metrics,", "is not a table (it has no column metric)"),
+        (r",[^,]+\n$", r",95.1%\n", "is not a table (its column value has '95.1%' where a number should be)"),
+        (r"(\n\w+),0,", r"\1,,", "is not a table (its column seed has nothing where a whole number should be)"),
+        (r"(\n\w+),0,\w+", r"\1,0,no", "is not a table (its column narrowed has 'no' where True or False should be)"),
+    ],
+)
+def test_a_table_that_was_edited_by_hand_is_a_sentence(
+    results: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, old: str, new: str, said: str
+) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(results, folder)
+    table = folder / "tables/runs.csv"
+    text, count = re.subn(old, new, table.read_text(encoding="utf-8"), count=1)
+    assert count == 1
+    table.write_text(text, encoding="utf-8")
+    verb, *rest = command.format(folder).split()
+    output = {"report": "report.html", "findings": "FINDINGS.md", "figure": "figures/accuracy.png"}.get(verb)
+    outputs = ["--output", str(folder / output)] if output else []
+    assert main([verb, *rest, "--study", str(folder / "study.json"), *outputs]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {table} {said}")
+    assert len(error.splitlines()) == 1
 
 
 def test_a_page_whose_links_would_lead_nowhere_is_refused(

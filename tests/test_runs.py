@@ -35,6 +35,7 @@ from pixelpatch.record import FORMAT, progress_file, read_record, unfinished, wr
 from pixelpatch.runs import How, Run
 from pixelpatch.source import source_digest
 from pixelpatch.stopping import SIGNALS, Stop
+from pixelpatch.study import STUDY_FORMAT
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -226,6 +227,7 @@ def write_study(folder: Path, records: list[tuple[int, Path]]) -> Path:
     path = folder / "study.json"
     runs = [{"experiment": "cnn", "seed": seed, "record": str(record)} for seed, record in records]
     content = {
+        "format": STUDY_FORMAT,
         "preset": "x",
         "analysis": {},
         "experiments": {"cnn": {"spec": SPECS["cnn"], "resources": {}}},
@@ -410,7 +412,7 @@ def test_the_second_process_on_a_run_waits_for_the_first(
     assert second.exitcode == 0
     rest = log.read_text().removeprefix(said)
     if makes:
-        assert rest == f"cnn seed 5: {record} is there already; delete it to have it made anew\n"
+        assert rest == f"cnn seed 5: {record} is there already; move it away to have it made anew\n"
     else:
         assert "epoch 8/8" in rest
         assert rest.endswith(f"→ {record}\n")
@@ -438,7 +440,7 @@ def test_of_a_study_what_others_work_on_comes_last(
     assert said[0] == f"cnn seed 5: {waiting} works on it; it is left for the end"
     assert said[1].startswith("cnn seed 6: test/loss")
     assert said[2] == f"cnn seed 5: waiting for {waiting}, which works on it"
-    assert said[3] == f"cnn seed 5: {records[0]} is there already; delete it to have it made anew"
+    assert said[3] == f"cnn seed 5: {records[0]} is there already; move it away to have it made anew"
     assert len(said) == 4
 
 

@@ -1,6 +1,5 @@
 """The figures of what models see: they show what the weights beside them say."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 from configurations import CONFIG, study
 from matplotlib.figure import Figure
-from safetensors.torch import save_file
 from test_figures import boxes
 
 from pixelpatch.analysis.variance import packed
@@ -23,7 +21,7 @@ from pixelpatch.figures.position_similarity import by_distance, similarities
 from pixelpatch.grids import tile
 from pixelpatch.models import build_model
 from pixelpatch.models.grid_reader import FINISH, PAD
-from pixelpatch.weights import load
+from pixelpatch.weights import load, pack
 
 NAMES = ("vit4_assignment", "seq2seq_2x2", "vit16_tiny")
 STUDY: dict[str, Any] = {"experiments": {name: {"title": CONFIG["experiments"][name]["title"]} for name in NAMES}}
@@ -38,9 +36,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
         spec = CONFIG["experiments"][name]["spec"]
         torch.manual_seed(1)
         model = build_model(spec["model"], image=image_side(spec["data"]))
-        about = {key: json.dumps(value) for key, value in {"experiment": name, "seed": 0, "spec": spec}.items()}
-        tensors = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-        save_file(tensors, folder / f"weights/{name}.safetensors", about)
+        content = pack({"experiment": name, "seed": 0, "spec": spec}, model.state_dict())
+        (folder / f"weights/{name}.safetensors").write_bytes(content)
     return folder / "tables"
 
 

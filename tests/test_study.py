@@ -334,6 +334,14 @@ def test_a_file_that_is_no_study(tmp_path: Path, content: str) -> None:
         read_study(tmp_path / "study.json")
 
 
+@pytest.mark.parametrize("other", [None, 0, 2, "1"])
+def test_a_study_of_another_version(tmp_path: Path, other: int | str | None) -> None:
+    made = {key: value for key, value in study().items() if key != "format"}
+    (tmp_path / "study.json").write_text(json.dumps(made | ({"format": other} if other is not None else {})))
+    with pytest.raises(UserError, match=rf"study\.json is a study of format {other!r}, .*; this reads format 1: move"):
+        read_study(tmp_path / "study.json")
+
+
 def test_a_study_whose_run_is_none(tmp_path: Path) -> None:
     made = study(("preset", "smoke"))
     del made["runs"][1]["seed"]

@@ -143,9 +143,7 @@ def test_a_missing_or_broken_table_is_told_in_one_sentence(tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"claims\.csv is not a table"):
         read_table(tmp_path, "claims")
     (tmp_path / "runs.csv").write_text("experiment,seed,narrowed,metric\npit,0,True,test/loss\n")
-    with pytest.raises(
-        UserError, match=r"runs\.csv is not a table \(it has no column value\); delete it and run again"
-    ):
+    with pytest.raises(UserError, match=r"runs\.csv is not a table \(it has no column value\); restore it"):
         read_table(tmp_path, "runs")
     (tmp_path / "runs.csv").write_text("experiment,seed,narrowed,metric,value\npit,0,True,test/loss,0.x2\n")
     with pytest.raises(UserError, match=r"runs\.csv is not a table .*0\.x2"):

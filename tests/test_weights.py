@@ -1,5 +1,6 @@
 """Published weights: they are the run's own, and what they answer is what its record says."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pixelpatch.record import read_record
 from pixelpatch.runs import How, Run
 from pixelpatch.stopping import Stop
 from pixelpatch.training import TOKENS, evaluate
-from pixelpatch.weights import load, published, retrain
+from pixelpatch.weights import load, pack, published, retrain
 
 PUBLISHED = Path(__file__).parents[1] / "results/full"
 
@@ -107,14 +108,38 @@ def test_a_file_that_is_no_weights_is_one_sentence(digits: dict[str, Tensor], tm
     save_file({"a": torch.zeros(1)}, strange)
     with safe_open(good, framework="pt") as file:
         about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    about = {key: json.loads(value) for key, value in about.items() if key != "digest"}
     infinite, nameless, specless = (tmp_path / f"{name}.safetensors" for name in ("infinite", "nameless", "specless"))
-    save_file({name: tensor / 0 for name, tensor in tensors.items()}, infinite, about)
-    save_file(tensors, nameless, about | {"experiment": "null"})
-    save_file(tensors, specless, about | {"spec": '{"model": [], "data": []}'})
+    infinite.write_bytes(pack(about, {name: tensor / 0 for name, tensor in tensors.items()}))
+    nameless.write_bytes(pack(about | {"experiment": None}, tensors))
+    specless.write_bytes(pack(about | {"spec": {"model": [], "data": []}}, tensors))
     for path in (torn, strange, infinite, nameless, specless, tmp_path / "no"):
-        with pytest.raises(UserError, match=r"does not hold a model's weights .*snakemake") as error:
+        with pytest.raises(UserError, match=r"does not hold a model's weights .*restore it .*snakemake") as error:
             load(path)
         assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("change", ["a bit", "a place", "its seed", "its digest", "no digest"])
+def test_changed_weights_are_noticed(digits: dict[str, Tensor], tmp_path: Path, change: str) -> None:
+    path = trained("vit16_tiny", tmp_path, digits)[1]
+    content = path.read_bytes()
+    with safe_open(path, framework="pt") as file:
+        about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    match change:
+        case "a bit":  # the last one of the last number's fraction
+            path.write_bytes(content[:-4] + bytes([content[-4] ^ 1]) + content[-3:])
+        case "a place":  # of equal shape
+            one, other = (f"encoder.0.attention_norm.{part}" for part in ("weight", "bias"))
+            save_file(tensors | {one: tensors[other], other: tensors[one]}, path, about)
+        case "its seed":
+            save_file(tensors, path, about | {"seed": "4"})
+        case "its digest":
+            save_file(tensors, path, about | {"digest": json.dumps("0" * 64)})
+        case "no digest":  # as before there was one
+            save_file(tensors, path, {key: value for key, value in about.items() if key != "digest"})
+    said = "it has no digest" if change == "no digest" else "it was changed after it was written"
+    with pytest.raises(UserError, match=said):
+        load(path)
 
 
 def test_the_command_writes_them(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

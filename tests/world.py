@@ -31,6 +31,7 @@ class World:
         self.folder, self.n, self.rng = folder, seeds, np.random.default_rng(7)
         self.study = {
             "analysis": {"alpha": 0.1},
+            "identify": dict.fromkeys(systems),
             "experiments": {
                 system: {
                     "title": title,
@@ -77,12 +78,16 @@ class World:
             row |= {"n_seeds": len(own), "effect_points": np.mean([*effects.values()]), "p_value": 0.01, "p_holm": 0.02}
             row |= {"interval_low": 1.0, "interval_high": 3.5, "finding": "2.15 points more without it"}
             nothing = {key: np.nan for key, value in row.items() if isinstance(value, float)}
+            for end in ("mended", "todo"):
+                self.study["experiments"][f"{system}_{end}"] = {"mends": {"system": system}}
             rows += [row | {"experiment": f"{system}_mended"}]
             rows += [row | {"experiment": f"{system}_todo", "n_seeds": 0, "finding": "not run"} | nothing]
         columns = (
             "system experiment oddity instead metric n_seeds effect_points interval_low interval_high p_value p_holm"
         )
-        pd.DataFrame(rows, columns=[*columns.split(), "finding"]).to_csv(self.folder / "oddities.csv", index=False)
+        pd.DataFrame(rows, columns=[*columns.split(), "finding", "means"]).to_csv(
+            self.folder / "oddities.csv", index=False
+        )
 
     def identify(self, systems: Any) -> None:
         """identification.csv: two rates and three epochs, of which the second at the higher rate is identified."""
@@ -98,9 +103,9 @@ class World:
                     likelihood = -abs(epoch - 2) - 5 * (1 - rate)
                     best = likelihood == 0
                     row = (system, member, epoch, system, "loss", "test/loss", "0.04", 0.1 / epoch, self.n, likelihood)
-                    rows.append((*row, best, best, False))
+                    rows.append((*row, best, best, False, False, f"rate {rate}", 0.01, 0.0, 0.2))
         columns = "question experiment epochs system claim metric documented mean n_seeds log_likelihood"
-        columns += " compatible identified truth"
+        columns += " compatible identified truth scatters settings std least most"
         self.write("identification", rows, columns)
 
     def compare_patches(self, systems: Any, runs: list[tuple]) -> None:
@@ -110,6 +115,7 @@ class World:
             for model, patch, flops in (("vit", 28, 0.1), ("vit", 4, 2.0), ("cnn", np.nan, 1.0)):
                 own = [80 + images / 1000 + self.rng.normal(0, 0.1) for _ in range(self.n)]
                 name = f"patches-{images}-{patch}"
+                self.study["experiments"][name] = {"vary": {"family": "patches", "settings": {}}}
                 runs += [(name, seed, False, "test/accuracy", value) for seed, value in enumerate(own)]
                 runs += [(name, seed, False, "timing/train_seconds", 10 * flops + seed) for seed in range(self.n)]
                 shown = np.mean(own), np.std(own), max(own, default=0)

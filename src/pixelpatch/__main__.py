@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixelpatch.arguments import check_ending, parsed_json, positive, seed_list, table_name, usable_device, whole
 from pixelpatch.checks import image_side, instead, key_problems, spec_problems
+from pixelpatch.environment import keep_ours
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_text, readable_json, write_atomically
 from pixelpatch.shortfalls import notes
@@ -202,11 +203,9 @@ def show(options: argparse.Namespace) -> None:
 
 def demo(options: argparse.Namespace) -> None:
     """Serve a page on which the trained models read digits, shuffled or drawn."""
-    try:
-        from pixelpatch.demo import launch
-    except ModuleNotFoundError as error:
-        raise UserError(f"The demo needs {error.name}; `make demo` installs it.") from None
-    launch(options.weights, options.data, port=options.port)
+    from pixelpatch.serving import serve
+
+    serve(options.weights, options.data, port=options.port)
 
 
 def verify(options: argparse.Namespace) -> None:
@@ -458,4 +457,5 @@ def _print(text: str) -> None:
 
 
 if __name__ == "__main__":
+    keep_ours(os.environ)  # nothing that reads them is imported yet: each verb imports what it needs
     sys.exit(main())

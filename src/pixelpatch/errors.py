@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with status 1.
     """
+
+
+# What to do about a file of results that is not as it should be. It may be published, or the only trace of a run.
+RESTORE = "restore it (`git restore`, if it is a published one) or move it away, and run again"

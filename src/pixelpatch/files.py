@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pixelpatch.errors import UserError
+from pixelpatch.errors import RESTORE, UserError
 
 
 def canonical_json(value: Any) -> str:
@@ -83,4 +83,4 @@ def parse_json(text: str, path: Path) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not whole JSON ({error}); if a run wrote it, delete it and run again.") from None
+        raise UserError(f"{path} is not whole JSON ({error}); if a run wrote it, {RESTORE}.") from None

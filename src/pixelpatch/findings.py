@@ -36,7 +36,7 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
     }
     environment.filters |= {"plain": _plain, "tally": _tally, "trend": _trend}
     environment.globals |= {"interval": formatting.interval, "mean_sd": formatting.mean_sd}
-    frames = {name: read_table(tables, name) for name in USED}
+    frames = {name: read_table(tables, name, study) for name in USED}
     rows = {name: frame.to_dict("records") for name, frame in frames.items()}
     for row in rows["identification"]:
         row["cell"] = cell(row)

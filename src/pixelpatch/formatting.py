@@ -1,9 +1,11 @@
 """How numbers, verdicts and whole tables read: cells of text, columns of cells, and those as Markdown or LaTeX."""
 
+import ast
 import math
 import re
 from collections.abc import Callable, Mapping
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -171,8 +173,12 @@ def latex(value: str) -> str:
     return value.translate(_LATEX)
 
 
-def explanation(docstring: str | None) -> str:
-    """The first paragraph of a module's docstring on one line: what stands below its figure or table."""
+def explanation(module: Path) -> str:
+    """The first paragraph of a module's docstring on one line: what stands below its figure or table.
+
+    Out of its file, for PYTHONOPTIMIZE leaves it out of the module, and for what it would import.
+    """
+    docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
     return " ".join((docstring or "").split("\n\n")[0].split())
 
 

@@ -12,6 +12,7 @@ is recognised.
 """
 
 import math
+import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pixelpatch.errors import UserError
+from pixelpatch.environment import ours
+from pixelpatch.errors import RESTORE, UserError
 from pixelpatch.files import canonical_json, digest, parse_json, read_text, write_atomically
 from pixelpatch.source import source_digest
 
@@ -78,21 +80,20 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     text = read_text(path)
     record = parse_json(text, path)
-    again = "delete it and run again to have it rebuilt"
     keys = {1: KEYS.keys() - NEW_IN_2, FORMAT: KEYS.keys()}
     if not isinstance(record, dict) or record.keys() != keys.get(record.get("format")):
-        raise UserError(f"{path} is not a run record of format {FORMAT}; {again}.")
+        raise UserError(f"{path} is not a run record of format {FORMAT}; {RESTORE}.")
     try:
         intact = _checksum(record) == record["checksum"] and canonical_json(record) + "\n" == text
     except ValueError:  # NaN and infinities, which Python's json reads though JSON has none
         intact = False
     if not intact:
-        raise UserError(f"{path} was changed after it was written (its checksum does not match); {again}.")
+        raise UserError(f"{path} was changed after it was written (its checksum does not match); {RESTORE}.")
     if record["format"] == 1:
         with suppress(KeyError, TypeError):  # whose absence is told of next
             record |= {"epochs": record["spec"]["training"]["epochs"], "batch_losses": []}
     if wrong := [key for key, kind in KEYS.items() if type(record.get(key)) is not kind]:
-        raise UserError(f"{path} has another kind of value than a run's record as {', '.join(wrong)}; {again}.")
+        raise UserError(f"{path} has another kind of value than a run's record as {', '.join(wrong)}; {RESTORE}.")
     return record
 
 
@@ -127,18 +128,37 @@ def _checksum(record: dict[str, Any]) -> str:
 
 @cache
 def _git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout that the code runs from; None where there is none."""
-    folder = Path(__file__).parent
+    """Commit and dirty flag of the checkout that the code runs from; None where git cannot say it, and `why`.
 
-    def git(*arguments: str) -> str | None:
-        try:
-            result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return result.stdout.strip() if result.returncode == 0 else None
+    They are told only of the repository that has this package at src/pixelpatch: one around it, or around an
+    environment that the package was installed in, knows nothing of this code.
+    """
+    package = Path(__file__).resolve().parent
+    root = package.parents[1]
+    environment = ours(os.environ) | {"LC_ALL": "C"}
 
-    status = git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+    def git(*arguments: str) -> str:
+        command = ["git", "--no-optional-locks", *arguments]
+        done = subprocess.run(command, cwd=package, env=environment, capture_output=True, text=True, timeout=10)
+        if done.returncode != 0:
+            raise ValueError(done.stderr.strip().partition("\n")[0] or f"status {done.returncode}")
+        return done.stdout.rstrip("\n")
+
+    unversioned = {"commit": None, "dirty": None, "why": "the code is not under version control"}
+    if not (root / ".git").exists():
+        return unversioned
+    try:
+        if not os.path.samefile(git("rev-parse", "--show-toplevel"), root):
+            return unversioned
+        tracked = set(git("ls-files", "-z").split("\0"))
+        files = {path.relative_to(package).as_posix() for kind in ("*.py", "*.c") for path in package.rglob(kind)}
+        if not files & tracked:
+            return unversioned
+        changed = git("status", "--porcelain", "--untracked-files=no") or files - tracked
+        return {"commit": git("rev-parse", "--verify", "HEAD"), "dirty": bool(changed)}
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        why = "it is not installed" if isinstance(error, FileNotFoundError) else error
+        return {"commit": None, "dirty": None, "why": f"git cannot say: {why}"}
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:

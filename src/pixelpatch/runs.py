@@ -85,7 +85,7 @@ class Run:
             self.say(f"{self.record} is of another run or spec; it will be replaced")
             return False
         same = self._is_of_this_code(record)
-        advice = "" if same else ", made by another version of the training code: delete it to have it made anew"
+        advice = "" if same else ", made by another version of the training code: move it away to have it made anew"
         self.say(f"{self.record} is there already{advice}")
         lock = self.new_lock()
         # Beside a record of older code, a checkpoint may be the newer run's that is to replace it.
@@ -113,7 +113,7 @@ class Run:
                 time.sleep(POLL_SECONDS)
         try:
             if self._made():
-                self.say(f"{self.record} is there already; delete it to have it made anew")
+                self.say(f"{self.record} is there already; move it away to have it made anew")
             else:
                 remove_temporaries(self.record)
                 remove_temporaries(self.checkpoint)

@@ -21,6 +21,7 @@ from pixelpatch.schema import of_specs, schema_problems, unfit_values
 from pixelpatch.variants import extend, merge, of_family, shown, vary
 
 Json = dict[str, Any]
+STUDY_FORMAT = 1  # of study.json: another number where what reads it needs other keys
 RECORDED = "recorded"  # seeds: those that have a record already
 OF_CURVES = ("curve", "falls_every_epoch", "dips_at")
 KINDS = ("documented", *OF_CURVES, "better_than", "first_labels")  # of claims
@@ -31,11 +32,12 @@ NO_SYSTEMS = ("author_run", "equivalent_to", "mends", "vary")  # keys of experim
 def resolve(config: Json, schema: Json) -> Json:
     """The study that `config` describes, valid under the JSON schema `schema`.
 
-    Returns the preset's name; `analysis`; `identify`; `patches`; `experiments` (title, source, resources, claims,
-    `basis` and, by it, the settings that are `unstated`; `may_diverge`; `equivalent_to`, `mends`, `author_run` and
-    `vary` or None; the `spec` as it will run, whether that is `narrowed`, and how; whether it is `selected`; and the
-    seeds `wanted` by the preset); and `runs`, one per selected experiment × seed, each with the path of its record
-    below the preset's results folder. Of `seeds: recorded`, a run in progress has the path of its progress file.
+    Returns the `format`; the preset's name; `analysis`; `identify`; `patches`; `experiments` (title, source,
+    resources, claims, `basis` and, by it, the settings that are `unstated`; `may_diverge`; `equivalent_to`, `mends`,
+    `author_run` and `vary` or None; the `spec` as it will run, whether that is `narrowed`, and how; whether it is
+    `selected`; and the seeds `wanted` by the preset); and `runs`, one per selected experiment × seed, each with the
+    path of its record below the preset's results folder. Of `seeds: recorded`, a run in progress has the path of its
+    progress file.
     Raises UserError with one sentence per problem.
     """
     problems = list(unfit_values(config))
@@ -71,6 +73,7 @@ def resolve(config: Json, schema: Json) -> Json:
             "vary": block.get("vary"),
         }
     return {
+        "format": STUDY_FORMAT,
         "preset": config["preset"],
         "analysis": config["analysis"],
         "identify": config["identify"],
@@ -100,6 +103,11 @@ def read_study(path: Path) -> Json:
     study = read_json(path)
     if not isinstance(study, dict) or not {"preset", "analysis", "experiments", "runs"} <= study.keys():
         raise UserError(f"{path} is not a study; `python -m pixelpatch study` writes one from a configuration.")
+    if study.get("format") != STUDY_FORMAT:
+        raise UserError(
+            f"{path} is a study of format {shown(study.get('format'))}, by another version of pixelpatch; this reads "
+            f"format {STUDY_FORMAT}: move it away and run again, or write it with `python -m pixelpatch study`."
+        )
     for place, run in enumerate(study["runs"]):
         if not isinstance(run, dict) or not {"experiment", "seed", "record"} <= run.keys():
             raise UserError(f"{path} has as runs[{place}] {shown(run)}; a run has an experiment, a seed and a record.")

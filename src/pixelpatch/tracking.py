@@ -22,6 +22,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
+from pixelpatch.environment import keep_ours
 from pixelpatch.errors import UserError
 from pixelpatch.files import digest, read_text
 from pixelpatch.stopping import SIGNALS, held_back
@@ -389,4 +390,5 @@ def _relative(path: Path) -> str:
 
 
 if __name__ == "__main__":
+    keep_ours(os.environ)
     main()

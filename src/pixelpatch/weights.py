@@ -1,5 +1,6 @@
 """The weights of a published run, made again from its record, in a format that holds tensors and nothing to execute."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import redirect_stderr
@@ -14,7 +15,8 @@ from torch import Generator, Tensor, contiguous_format, nn
 
 from pixelpatch.checkpoint import State
 from pixelpatch.checks import image_side, key_problems
-from pixelpatch.errors import UserError
+from pixelpatch.errors import RESTORE, UserError
+from pixelpatch.files import canonical_json
 from pixelpatch.models import build_model
 from pixelpatch.stopping import Stop
 from pixelpatch.training import build_optimiser, fingerprint, train
@@ -22,6 +24,7 @@ from pixelpatch.training import build_optimiser, fingerprint, train
 PUBLISHED = Path("results/full/weights")  # of the checkout that commands run in
 AGAIN = "snakemake --cores all weights --config preset=full seeds=recorded"
 KEPT = {"experiment": str, "seed": int, "spec": dict}  # of the record, beside the tensors
+DIGEST = "digest"  # of these and the tensors
 
 
 class Trained(NamedTuple):
@@ -53,23 +56,41 @@ def retrain(
     with redirect_stderr(StringIO()):  # to go on from it is no interruption of anything
         state.begin(checkpoint, fingerprint(spec, seed, **where))
     if state.epoch < spec["training"]["epochs"]:
-        raise UserError(f"{checkpoint} does not hold the end of the training; remove it, and begin again.")
+        raise UserError(f"{checkpoint} does not hold the end of the training; move it away, and begin again.")
     weights = model.state_dict() if state.best is None else state.best[1]
     same = all(result[key] == record[key] for key in ("metrics", "predictions"))
-    metadata = {key: json.dumps(record[key]) for key in KEPT}
+    return pack({key: record[key] for key in KEPT}, weights), same
+
+
+def pack(about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> bytes:
+    """A safetensors file of `weights`, with `about` (the keys of KEPT) and a digest of all of it in its metadata."""
     # Clones: the format knows no tensors that two modules share, as one write-up's norms are, and one memory layout.
     whole = {name: tensor.cpu().clone(memory_format=contiguous_format) for name, tensor in weights.items()}
-    return save(whole, metadata), same
+    metadata = dict(about) | {DIGEST: _digest(about, whole)}
+    return save(whole, {key: json.dumps(value) for key, value in metadata.items()})
+
+
+def _digest(about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) of every number to the bit, its place, and what the weights are of."""
+    content = hashlib.sha256(canonical_json(dict(about)).encode())
+    for name, tensor in sorted(weights.items()):
+        content.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode() + tensor.numpy().tobytes())
+    return content.hexdigest()
 
 
 def load(path: Path) -> Trained:
-    """The model of a file that `retrain` made, for evaluation on a CPU. Raises UserError where it is none."""
+    """The model of a file that `pack` made, for evaluation on a CPU. Raises UserError where it is none, or changed."""
     try:
         with safe_open(path, framework="pt") as file:
             about = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        written = about.pop(DIGEST, None)
         if {key: type(value) for key, value in about.items()} != KEPT or [*key_problems(about["spec"])]:
             raise ValueError("it does not name its experiment, seed and spec")
+        if written is None:
+            raise ValueError("it has no digest of its numbers, as an earlier version wrote it")
+        if written != _digest(about, weights):
+            raise ValueError("it was changed after it was written: its digest does not match")
         if not all(tensor.isfinite().all() for tensor in weights.values()):
             raise ValueError("not all of its numbers are finite")
         model = build_model(about["spec"]["model"], image=image_side(about["spec"]["data"]))
@@ -77,7 +98,7 @@ def load(path: Path) -> Trained:
         return Trained(model.eval(), **about)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         what = f"{path} does not hold a model's weights ({shorten(str(error), 200, placeholder='…')})"
-        raise UserError(f"{what}; `{AGAIN}` makes those published.") from None
+        raise UserError(f"{what}; {RESTORE}: `{AGAIN}` makes those published.") from None
 
 
 def published(study: Mapping[str, Any], tables: Path) -> list[Trained]:
@@ -90,7 +111,9 @@ def published(study: Mapping[str, Any], tables: Path) -> list[Trained]:
         found = {file: load(file) for file in files if file.exists()}
         for file, trained in found.items():
             if trained.experiment != file.stem:
-                raise UserError(f"{file} holds the weights of {trained.experiment}; name it after that, or remove it.")
+                raise UserError(
+                    f"{file} holds the weights of {trained.experiment}; name it after that, or move it away."
+                )
         if found:
             return [*found.values()]
     return []

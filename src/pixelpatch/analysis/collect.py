@@ -12,7 +12,7 @@ import pandas as pd
 from pixelpatch.analysis.contradictions import codes, constants, contradictions
 from pixelpatch.analysis.variance import packed
 from pixelpatch.checks import complete, differing
-from pixelpatch.errors import UserError
+from pixelpatch.errors import RESTORE, UserError
 from pixelpatch.ledger import Ledger
 from pixelpatch.metrics import BATCH_LOSS
 from pixelpatch.record import on_gpu, read_record, unfinished
@@ -122,34 +122,34 @@ def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
     if (record["experiment"], record["seed"]) != (run["experiment"], run["seed"]):
         yield (
             f"{name} holds {record['experiment']} seed {record['seed']}, not {run['experiment']} seed {run['seed']}: "
-            "it was moved or copied; delete it and run again."
+            f"it was moved or copied; {RESTORE}."
         )
         return
     ours, theirs = complete(experiments[run["experiment"]]["spec"]), complete(record["spec"])
     if differences := sorted(differing(theirs, ours)):
         keys = ", ".join(differences)
-        yield f"{name} is of another spec than the study's (they differ in {keys}); delete it and run again."
+        yield f"{name} is of another spec than the study's (they differ in {keys}); {RESTORE}."
         return
     wanted, provenance = experiments[run["experiment"]]["resources"].get("threads"), record["provenance"]
     ran_in = provenance.get("threads", wanted) if (provenance.get("device") or "").startswith("cpu") else wanted
     if wanted and ran_in != wanted:
-        yield f"{name} ran in {ran_in} CPU threads, not {wanted}; delete it and run again."
+        yield f"{name} ran in {ran_in} CPU threads, not {wanted}; {RESTORE}."
         return
     curves = {metric: curve if isinstance(curve, list) else [None] for metric, curve in record["curve"].items()}
     curves |= {BATCH_LOSS: record["batch_losses"]}
     values = [*_numbers(record), *((metric, value) for metric, curve in curves.items() for value in curve)]
     if failed := dict.fromkeys(metric for metric, value in values if not _finite(value)):
         for metric in failed:
-            yield f"{name} has a value of {metric} that is not a finite number; delete it and run again."
+            yield f"{name} has a value of {metric} that is not a finite number; {RESTORE}."
         return
     if record["provenance"].get("diverged"):
         if not experiments[run["experiment"]]["may_diverge"]:
-            yield f"{name} diverged, which {run['experiment']} may not; delete it, change the spec and run again."
+            yield f"{name} diverged, which {run['experiment']} may not; move it away, change the spec and run again."
         elif any(record[key] for key in ("metrics", "curve", "predictions", "labels")):
-            yield f"{name} diverged and yet has results; delete it and run again."
+            yield f"{name} diverged and yet has results; {RESTORE}."
         return
     for contradiction in contradictions(record, record["spec"]):
-        yield f"{name} {contradiction}; delete it and run again."
+        yield f"{name} {contradiction}; {RESTORE}."
 
 
 def _of_other_code(run: dict, record: dict, ledger: Ledger) -> Iterator[str]:
@@ -169,7 +169,7 @@ def _strays(run: dict, record: dict, first: dict[str, tuple[str, dict]]) -> Iter
     if differences := sorted(differing(constants(record), shared)):
         yield (
             f"{run['record']} and {name} differ in {', '.join(differences)}, though their spec is the same: they were "
-            "not made from the same data by the same code; delete both and run again."
+            "not made from the same data by the same code; restore them or move both away, and run again."
         )
 
 

@@ -1,6 +1,5 @@
 """The study's figures, one module each: `FIGURES[name](study, tables, data)` draws one, `save` writes it."""
 
-import ast
 import io
 from collections.abc import Mapping
 from functools import partial
@@ -50,8 +49,7 @@ FIGURES: dict[str, style.Draw] = {name: partial(_draw, name) for name in NAMES}
 
 def caption(name: str) -> str:
     """What stands under the figure `name`, one paragraph: the first of its module's docstring."""
-    source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")  # without what it would import
-    return explanation(ast.get_docstring(ast.parse(source)))
+    return explanation(Path(__file__).with_name(f"{name}.py"))
 
 
 @style.styled

@@ -29,7 +29,7 @@ HIGHEST = 99.995  # where an accuracy of 100 % is put: the axis has no end
 @style.styled
 def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     """One row per system of `runs.csv` in `tables`; `data` is not used."""
-    runs = read_table(tables, "runs")
+    runs = read_table(tables, "runs", study)
     runs = runs[runs["metric"].isin(ACCURACY_METRICS)]
     systems = style.present(study, runs)
     if not systems:

@@ -21,7 +21,7 @@ SHOWN = 14
 @style.styled
 def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     """A row per system of `correctness.csv` in `tables`, its images from the MNIST files in `data`."""
-    correctness = read_table(tables, "correctness")
+    correctness = read_table(tables, "correctness", study)
     systems = [
         system
         for system in style.present(study, correctness)

@@ -21,7 +21,7 @@ RATE, MOMENTUM = "training.learning_rate", "training.momentum"
 @style.styled
 def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     """The losses of `identification.csv` in `tables` whose question varies rate and momentum; `data` is not used."""
-    explained = read_table(tables, "identification")
+    explained = read_table(tables, "identification", study)
     explained = explained[explained["metric"].str.endswith("loss") & explained["mean"].gt(0)]
     explained = explained[explained["experiment"].map(lambda name: _varies(study, name)).astype(bool)]
     panels = [own for _, own in explained.groupby(["question", "claim"], sort=False) if not own["truth"].all()]

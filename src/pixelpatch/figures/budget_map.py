@@ -35,7 +35,7 @@ class Panel(NamedTuple):
 @style.styled
 def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     """Every question of `identification.csv` in `tables`, a panel for each further setting; `data` is not used."""
-    explained = read_table(tables, "identification")
+    explained = read_table(tables, "identification", study)
     explained = explained[~explained["truth"].astype(bool)]
     panels = [panel for _, own in explained.groupby("question", sort=False) for panel in _panels(study, own)]
     if not panels:

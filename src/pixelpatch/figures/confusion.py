@@ -26,7 +26,7 @@ PRINTED_FROM = 1.0
 @style.styled
 def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     """One matrix per system of `confusion.csv` in `tables`; `data` is not used."""
-    confusion = read_table(tables, "confusion").astype({"label": "str"})
+    confusion = read_table(tables, "confusion", study).astype({"label": "str"})
     systems = style.present(study, confusion)
     if not systems:
         return style.empty("No predictions")

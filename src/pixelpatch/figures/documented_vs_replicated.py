@@ -18,11 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
 
-from pixelpatch.errors import UserError
 from pixelpatch.figures import style
 from pixelpatch.formatting import cut, mean_sd, number, text, verdict
 from pixelpatch.metrics import EXACT
-from pixelpatch.study import systems
 from pixelpatch.tables import read_table
 
 # Where the columns of text stand, and the axes between them: inches from the left.
@@ -42,11 +40,7 @@ class Row(NamedTuple):
 @style.styled
 def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     """All number claims of `claims.csv` in `tables`, a panel per unit; `data` is not used."""
-    claims = read_table(tables, "claims")
-    if unknown := sorted(set(claims["system"]) - set(systems(study))):
-        raise UserError(
-            f"{tables / 'claims.csv'} has claims of {unknown[0]}, no system of the study; delete it and run again."
-        )
+    claims = read_table(tables, "claims", study)
     numbers = claims[claims["kind"] == "number"].fillna({"metric": "", "note": "", "documented": ""})
     numbers = numbers[~numbers["metric"].str.startswith(EXACT)]  # in the table: they have no interval to draw
     untested = numbers[numbers["verdict"] == "not tested"]

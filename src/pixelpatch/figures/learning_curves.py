@@ -34,7 +34,7 @@ MARKED = 10  # markers per line, about: more hide the line
 @style.styled
 def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     """One panel per metric and system of `curves.csv` in `tables`; `data` is not used."""
-    curves = read_table(tables, "curves")
+    curves = read_table(tables, "curves", study)
     curves = curves[curves["metric"].isin(DRAWN)]
     kinds = [
         (metric, system) for metric in DRAWN for system in style.present(study, curves[curves["metric"] == metric])

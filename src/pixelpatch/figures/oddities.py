@@ -24,7 +24,7 @@ LINEAR = 1.0  # points: the axis is linear up to here, and logarithmic beyond
 @style.styled
 def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     """One row per row of `oddities.csv` in `tables`, its seeds from `runs.csv`; `data` is not used."""
-    oddities, runs = read_table(tables, "oddities"), read_table(tables, "runs")
+    oddities, runs = read_table(tables, "oddities", study), read_table(tables, "runs", study)
     if oddities.empty:
         return style.empty("No oddity was mended")
     figure = Figure(figsize=(style.PAGE, 0.7 + 0.3 * len(oddities)), layout="constrained")

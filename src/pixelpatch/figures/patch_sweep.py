@@ -23,7 +23,7 @@ from pixelpatch.tables import read_table
 @style.styled
 def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     """Every row of `patch_sweep.csv` in `tables`, its seeds from `runs.csv`; `data` is not used."""
-    sweep, runs = read_table(tables, "patch_sweep"), read_table(tables, "runs")
+    sweep, runs = read_table(tables, "patch_sweep", study), read_table(tables, "runs", study)
     if sweep.empty:
         return style.empty("No patch sizes were compared")
     coarse_first = sweep.sort_values("patch", ascending=False)  # and what has no patches last

@@ -20,7 +20,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from pixelpatch import figures, formatting
-from pixelpatch.errors import UserError
+from pixelpatch.errors import RESTORE, UserError
 from pixelpatch.files import read_text
 from pixelpatch.report.charts import charts
 from pixelpatch.study import systems
@@ -98,7 +98,7 @@ class _Reader:
         tokens = self.markdown.parse(text)
         starts = [place for place, token in enumerate(tokens) if token.type == "heading_open"]
         if not starts:
-            raise UserError("FINDINGS.md has no heading; delete it and run again.")
+            raise UserError(f"FINDINGS.md has no heading; {RESTORE}.")
         found = []
         for start, end in itertools.pairwise([*starts, len(tokens)]):
             heading = tokens[start + 1].content
@@ -151,11 +151,11 @@ def _on_page(address: str) -> str:
 
 def _experiments(study: Mapping[str, Any], tables: Path) -> Iterator[dict[str, Any]]:
     """Every experiment with records: its name, title and source, the seconds of its runs, and a row per record."""
-    runs = read_table(tables, "runs")
+    runs = read_table(tables, "runs", study)
     runs = runs.replace({"metric": dict.fromkeys(ACCURACY_METRICS, "accuracy")})
     values = runs.pivot(index=["experiment", "seed"], columns="metric", values="value")
     values = values.reindex(columns=["accuracy", "timing/seconds"]).reset_index()
-    joined = read_table(tables, "provenance").merge(values, on=["experiment", "seed"], how="left")
+    joined = read_table(tables, "provenance", study).merge(values, on=["experiment", "seed"], how="left")
     for experiment, own in joined.groupby("experiment", sort=False):
         yield {
             "name": experiment,

@@ -68,9 +68,9 @@ class _Drawing:
     def __init__(self, study: Mapping[str, Any], tables: Path) -> None:
         self.study, self.tables = study, tables
         self.titles = {name: block["title"] for name, block in study["experiments"].items()}
-        records = read_table(tables, "provenance")[["experiment", "seed", "record"]]
-        self.runs = read_table(tables, "runs").merge(records, on=["experiment", "seed"])
-        self.curve_runs = read_table(tables, "curves").merge(records, on=["experiment", "seed"])
+        records = read_table(tables, "provenance", study)[["experiment", "seed", "record"]]
+        self.runs = read_table(tables, "runs", study).merge(records, on=["experiment", "seed"])
+        self.curve_runs = read_table(tables, "curves", study).merge(records, on=["experiment", "seed"])
         looks = style.looks(study)
         self.colour = alt.Scale(domain=list(looks), range=[look.colour for look in looks.values()])
         self.shape = alt.Scale(domain=list(looks), range=[SHAPES[look.marker] for look in looks.values()])
@@ -163,7 +163,7 @@ class _Drawing:
                 )
 
     def oddities(self) -> Iterator[Chart]:
-        table = read_table(self.tables, "oddities")
+        table = read_table(self.tables, "oddities", self.study)
         table = table[table["n_seeds"] > 0]
         if table.empty:
             return
@@ -205,7 +205,7 @@ class _Drawing:
         )
 
     def patches(self) -> Iterator[Chart]:
-        sweep = read_table(self.tables, "patch_sweep")
+        sweep = read_table(self.tables, "patch_sweep", self.study)
         if sweep.empty:
             return
         columns = ["experiment", "train_images", "model", "patch", "test_mean", "tera_flops", "seconds"]
@@ -252,7 +252,7 @@ class _Drawing:
             )
 
     def comparisons(self) -> Iterator[Chart]:
-        table = read_table(self.tables, "comparisons").dropna(subset="interval_low")
+        table = read_table(self.tables, "comparisons", self.study).dropna(subset="interval_low")
         table = table[table["metric"] == "test/accuracy"]
         if table.empty:
             return

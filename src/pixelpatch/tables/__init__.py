@@ -5,11 +5,13 @@ A table's module says in its docstring what a reader learns from it, which stand
 tables in the folder `tables`, and `view(frame, study)`: the columns that a reader sees, strings only.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixelpatch.errors import UserError
+from pixelpatch.errors import RESTORE, UserError
 from pixelpatch.files import write_atomically
 
 # pandas is imported where it is used: the command line asks for the names alone, and trains where there is none.
@@ -63,10 +65,41 @@ _COLUMNS = {
     "patch_sweep": dict.fromkeys(("experiment", "model"), "str")
     | {"train_images": "int64", "n_seeds": "int64", "best": "bool"}
     | dict.fromkeys(("patch", "test_mean", "test_std", "test_max", "tera_flops", "seconds"), "float64"),
-    "oddities": dict.fromkeys(("system", "experiment", "oddity", "instead", "metric", "finding"), "str")
+    "oddities": dict.fromkeys(("system", "experiment", "oddity", "instead", "metric", "finding", "means"), "str")
     | {"n_seeds": "int64"}
     | dict.fromkeys(("effect_points", "interval_low", "interval_high", "p_value", "p_holm"), "float64"),
+    "identification": dict.fromkeys(("question", "experiment", "settings", "system", "claim", "metric"), "str")
+    | {"documented": "str"}
+    | dict.fromkeys(("epochs", "n_seeds"), "int64")
+    | dict.fromkeys(("mean", "std", "least", "most", "log_likelihood"), "float64")
+    | dict.fromkeys(("compatible", "scatters", "identified", "truth"), "bool"),
+    "predictions": dict.fromkeys(("question", "experiment", "settings", "predicted_by", "variant", "system"), "str")
+    | dict.fromkeys(("claim", "metric", "documented", "verdict"), "str")
+    | dict.fromkeys(("epochs", "n_seeds"), "int64")
+    | dict.fromkeys(("mean", "std"), "float64")
+    | dict.fromkeys(("identified", "truth"), "bool"),
+    "equivalence": dict.fromkeys(("experiment", "reference", "metric", "verdict", "note"), "str")
+    | dict.fromkeys(("n", "n_reference", "n_same"), "int64")
+    | dict.fromkeys(("margin", "mean", "mean_reference", "difference", "interval_low", "interval_high"), "float64"),
+    "variance": dict.fromkeys(("system", "metric"), "str")
+    | dict.fromkeys(("n_seeds", "items"), "int64")
+    | dict.fromkeys(("mean", "seed_std", "binomial_std", "image_std", "both_std"), "float64"),
+    "places": dict.fromkeys(("system", "claim", "metric", "documented"), "str")
+    | dict.fromkeys(("n_seeds", "rank"), "int64")
+    | dict.fromkeys(("mean", "std", "chance", "best_of"), "float64"),
+    "patch_recipe": dict.fromkeys(("experiment", "settings"), "str")
+    | {"n_seeds": "int64"}
+    | dict.fromkeys(("validation_mean", "validation_std"), "float64")
+    | dict.fromkeys(("chosen", "frozen"), "bool"),
+    "patch_tests": dict.fromkeys(("test", "first", "second"), "str")
+    | dict.fromkeys(("train_images", "n_first", "n_second"), "int64")
+    | dict.fromkeys(("difference", "interval_low", "interval_high", "p_value", "p_holm"), "float64"),
+    "plan": {"experiment": "str"}
+    | dict.fromkeys(("recorded", "to_do"), "int64")
+    | dict.fromkeys(("core_hours_done", "core_hours_to_do"), "float64"),
 }
+_EXPERIMENTS = ("experiment", "reference", "predicted_by")  # columns that name experiments of the study
+_SYSTEMS = ("system", "system_a", "system_b")  # and its systems
 
 
 def make_table(name: str, study: dict[str, Any], tables: Path) -> None:
@@ -74,13 +107,18 @@ def make_table(name: str, study: dict[str, Any], tables: Path) -> None:
 
     Raises UserError where one of those cannot be read, or a file cannot be written.
     """
-    from pixelpatch.formatting import explanation
-
     table = import_module(f"{__name__}.{name}")  # when it is made: scipy, which most of them need, takes a second
     frame = table.make(study, tables)
     caption = table.CAPTION if len(frame) else getattr(table, "EMPTY", table.CAPTION)
     caption = f"{caption} Preset {study['preset']}."
-    write_table(frame, tables / name, caption=caption, view=table.view(frame, study), note=explanation(table.__doc__))
+    write_table(frame, tables / name, caption=caption, view=table.view(frame, study), note=footnote(name))
+
+
+def footnote(name: str) -> str:
+    """What stands below the table `name`, one paragraph: the first of its module's docstring."""
+    from pixelpatch.formatting import explanation
+
+    return explanation(Path(__file__).with_name(f"{name}.py"))
 
 
 def write_table(frame: "pd.DataFrame", stem: Path, *, caption: str, view: "pd.DataFrame", note: str = "") -> None:
@@ -97,22 +135,60 @@ def write_table(frame: "pd.DataFrame", stem: Path, *, caption: str, view: "pd.Da
     write_atomically(stem.with_name(f"{stem.name}.tex"), latex_table(view, caption, f"tab:{stem.name}"))
 
 
-def read_table(tables: Path, name: str) -> "pd.DataFrame":
+def read_table(tables: Path, name: str, study: Mapping[str, Any] | None = None) -> "pd.DataFrame":
     """The tidy table `<tables>/<name>.csv`; floats come back bit for bit, `documented` stays text as printed.
 
-    Raises UserError where the file is missing or is not such a table.
+    Raises UserError where the file is missing, is not such a table, or names what `study` does not have.
     """
     import pandas as pd
 
     path, columns = Path(tables) / f"{name}.csv", _COLUMNS.get(name, {})
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, "str") | columns)
-        if missing := columns.keys() - table.columns:
+        if missing := columns.keys() - pd.read_csv(path, nrows=0).columns:
             raise ValueError(f"it has no column {', '.join(sorted(missing))}")
+        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, "str") | columns)
         if name in TIDY and table.duplicated([*columns][:-1]).any():  # the last one is what is measured
             raise ValueError("it has a row twice")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     except ValueError as error:  # pandas' own errors too
-        raise UserError(f"{path} is not a table ({str(error).strip()}); delete it and run again.") from None
+        what = _unfit(path, columns) or str(error).strip()
+        raise UserError(f"{path} is not a table ({what}); {RESTORE}.") from None
+    for column, value in _strangers(table, study) if study else ():
+        raise UserError(f"{path} has {value!r} as {column}, which the study does not have; {RESTORE}.")
     return table
+
+
+def _unfit(path: Path, columns: Mapping[str, str]) -> str | None:
+    """Which column of a table has what value, where a number or a truth value should be; None where none has."""
+    import pandas as pd
+
+    with suppress(OSError, ValueError):  # no table at all
+        table = pd.read_csv(path, dtype="str")
+        for column, kind in columns.items():
+            if kind == "str" or column not in table:
+                continue
+            texts = table[column]
+            numbers = pd.to_numeric(texts, errors="coerce")
+            right, wanted = {
+                "bool": (texts.str.lower().isin(["true", "false"]), "True or False"),
+                "int64": (numbers.mod(1).eq(0), "a whole number"),
+                "float64": (numbers.notna() | texts.isna(), "a number"),
+            }[kind]
+            if not right.all():
+                value = texts[~right].iloc[0]
+                said = "nothing" if pd.isna(value) else repr(value)
+                return f"its column {column} has {said} where {wanted} should be"
+    return None
+
+
+def _strangers(table: "pd.DataFrame", study: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The columns that name what the study lacks, and what that is."""
+    from pixelpatch.study import systems
+
+    blocks = study["experiments"]
+    families = {block["vary"]["family"] for block in blocks.values() if block.get("vary")}  # which the plan has as well
+    known = dict.fromkeys(_EXPERIMENTS, blocks.keys() | families) | dict.fromkeys(_SYSTEMS, systems(study))
+    for column, names in (known | {"question": study.get("identify", {})}).items():
+        if column in table:
+            yield from ((column, name) for name in table[column].unique() if name not in names)

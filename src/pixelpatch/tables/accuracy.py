@@ -28,7 +28,7 @@ ACCURACY_METRICS = ("test/accuracy", "test/digit_accuracy")
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """Sum up the systems that have runs."""
-    return summary(read_table(tables, "runs"), study)
+    return summary(read_table(tables, "runs", study), study)
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:

@@ -21,7 +21,12 @@ def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """Judge all claims of the study."""
     from pixelpatch.analysis.claims import judge  # not above: `show`, which needs the words alone, would wait for scipy
 
-    return judge(study, read_table(tables, "runs"), read_table(tables, "curves"), read_table(tables, "facts"))
+    return judge(
+        study,
+        read_table(tables, "runs", study),
+        read_table(tables, "curves", study),
+        read_table(tables, "facts", study),
+    )
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:

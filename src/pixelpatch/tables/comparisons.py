@@ -20,7 +20,7 @@ CAPTION = "Every pair of systems on the metrics they share."
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """Compare the systems; the permutations are drawn from the study's seed."""
     rng = np.random.default_rng(study["analysis"]["rng_seed"])
-    return compare(study, read_table(tables, "runs"), rng)
+    return compare(study, read_table(tables, "runs", study), rng)
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:

@@ -20,7 +20,7 @@ EMPTY = "No other numerics ran."
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """Hold every such experiment against its reference."""
-    return equivalences(study, read_table(tables, "runs"), read_table(tables, "provenance"))
+    return equivalences(study, read_table(tables, "runs", study), read_table(tables, "provenance", study))
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ CAPTION = "How well each cell of a grid explains the documented numbers that ide
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """Every cell's account of the identifying numbers."""
-    return identify(study, *(read_table(tables, name) for name in ("runs", "curves", "provenance")))[0]
+    return identify(study, *(read_table(tables, name, study) for name in ("runs", "curves", "provenance")))[0]
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ EMPTY = "No oddity was mended."
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """Price the oddities of the selected experiments."""
-    return price_oddities(study, read_table(tables, "runs"))
+    return price_oddities(study, read_table(tables, "runs", study))
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:

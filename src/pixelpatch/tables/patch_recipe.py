@@ -18,7 +18,7 @@ EMPTY = "No recipe was looked for."
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """The candidates, and which of them is best."""
-    return recipe(study, read_table(tables, "runs"))
+    return recipe(study, read_table(tables, "runs", study))
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ EMPTY = "No patch sizes were compared."
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """What every patch size reaches, and what that costs."""
-    return sweep(study, read_table(tables, "runs"))
+    return sweep(study, read_table(tables, "runs", study))
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ EMPTY = "No patch sizes were compared."
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """Every test of the comparison."""
-    return trials(study, read_table(tables, "runs"))
+    return trials(study, read_table(tables, "runs", study))
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ CAPTION = "Where documented scores sit among our seeds."
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """Place every documented score of systems that ran at their documented budget."""
-    return places(study, read_table(tables, "runs"))
+    return places(study, read_table(tables, "runs", study))
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ CAPTION = "What has run, and what has not yet, cheapest first."
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """Add up what has run and what has not."""
-    return plan(study, read_table(tables, "runs"))
+    return plan(study, read_table(tables, "runs", study))
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ CAPTION = "What each cell predicts of numbers that had no part in the choice."
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """Every cell's predictions."""
-    return identify(study, *(read_table(tables, name) for name in ("runs", "curves", "provenance")))[1]
+    return identify(study, *(read_table(tables, name, study) for name in ("runs", "curves", "provenance")))[1]
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ CAPTION = "Where the spread of accuracies comes from, in points."
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """Take the spread of every system apart; what is resampled is drawn from the study's seed."""
     rng = np.random.default_rng(study["analysis"]["rng_seed"])
-    return spread(study, read_table(tables, "correctness"), rng)
+    return spread(study, read_table(tables, "correctness", study), rng)
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ CAPTION = "Verdicts of single tests by number of seeds and tolerance."
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """The verdict on every such score, for each number of seeds and tolerance."""
-    return verdict_map(study, read_table(tables, "runs"))
+    return verdict_map(study, read_table(tables, "runs", study))
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
