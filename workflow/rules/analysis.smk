@@ -15,7 +15,7 @@ rule study:
         "../envs/pixelpatch.yaml"
     params:
         # In its own order, which is that of tables and figures. A function, for its braces are no wildcards.
-        config=lambda wildcards: json.dumps(config),
+        config=lambda wildcards: json.dumps(PLACED),
         # Not used by the command: with seeds=recorded, the runs change when a record is added.
         runs=RECORDS,
         source=ANALYSIS,

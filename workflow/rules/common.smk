@@ -26,20 +26,31 @@ from pixelpatch.yaml_files import read_yaml
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 if set("{}") & set(str(CHECKOUT)):
     raise WorkflowError(f"Snakemake takes the braces in {CHECKOUT} for wildcards: rename that folder.")
-SCHEMA = str(CHECKOUT / "workflow/schemas/config.schema.yaml")
-if not IS_MODULE:
-    SCHEMA = os.path.relpath(SCHEMA)
+
+
+def located(path):
+    """Where Snakemake puts a file of that path: as a module of a larger workflow, there may be a `prefix:`."""
+    return str(workflow.modifier.modify_path(path))
+
+
+def ours(path):
+    """The path of a file of this checkout, which no prefix changes."""
+    return str(CHECKOUT / path) if IS_MODULE else os.path.relpath(CHECKOUT / path)
+
+
+SCHEMA = ours("workflow/schemas/config.schema.yaml")
 try:
     if workflow.modifier.skip_configfile:  # what a larger workflow's `config:` leaves out is as in this checkout
         config = read_configuration(CONFIGFILE) | config
-    STUDY = resolve(config, read_yaml(Path(SCHEMA)))
+    expand_paths(config)  # `resolve` says which it could not
+    PLACED = config | ({"results": located(config["results"])} if isinstance(config.get("results"), str) else {})
+    STUDY = resolve(PLACED, read_yaml(Path(SCHEMA)))
     TRACKING = mode(config["tracking"])
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-expand_paths(config)
 RESULTS = str(Path(config["results"], STUDY["preset"]))  # without the "./" or "//" that Snakemake dislikes
-PUBLISHED = os.path.relpath(CHECKOUT / "results/full")  # what is committed, and shown beside other results
+PUBLISHED = ours("results/full")  # what is committed, and shown beside other results
 RECORDS = [f"{RESULTS}/{run['record']}" for run in STUDY["runs"]]
 EXPERIMENTS = STUDY["experiments"]
 DATA = str(Path(config["data"]["folder"]))
@@ -94,8 +105,8 @@ ANALYSIS = files_digest(
 
 def training_data(wildcards):
     """MNIST, but for a run whose record is there: a download would have Snakemake train it again."""
-    record = Path(f"{RESULTS}/runs/{wildcards.experiment}/seed{wildcards.seed}.json")
-    if record.exists() and not all(map(os.path.exists, MNIST)):
+    record = located(f"{RESULTS}/runs/{wildcards.experiment}/seed{wildcards.seed}.json")
+    if os.path.exists(record) and not all(os.path.exists(located(file)) for file in MNIST):
         return []
     # Their bytes are checked, and a fresh clone or a second download changes nothing but their times.
     return [ancient(file) for file in MNIST]

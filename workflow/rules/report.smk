@@ -1,7 +1,7 @@
 # The page for a browser: the findings' text, the charts, the tables and the records' addresses in one file.
 # The published run is shown beside another, where it is there; it is no reason to make that one's page anew.
 BESIDE = [f"{PUBLISHED}/tables/accuracy.csv"] if Path(PUBLISHED, "tables").exists() else []
-if Path(RESULTS).resolve() == Path(PUBLISHED).resolve():
+if Path(located(RESULTS)).resolve() == Path(PUBLISHED).resolve():
     BESIDE = []
 
 

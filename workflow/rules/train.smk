@@ -21,7 +21,7 @@ rule train:
         how=HOW,
         slurm_extra="--signal=USR1@60",  # a minute before the time is up the run saves its state and stops
     params:
-        data=DATA,
+        data=located(DATA),
         # As the experiment has it, also where there are fewer cores: its bits depend on it.
         threads=lambda wildcards, threads: EXPERIMENTS[wildcards.experiment]["resources"].get("threads", threads),
         may_diverge=lambda wildcards: "--may-diverge" if EXPERIMENTS[wildcards.experiment]["may_diverge"] else "",
