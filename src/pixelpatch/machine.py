@@ -16,7 +16,7 @@ def memory_mb(root: Path = Path("/")) -> int:
     `root` is where /proc and /sys lie.
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(machine, *_limits(root)) // 10**6
+    return min([machine, *_limits(root)]) // 10**6
 
 
 def _limits(root: Path) -> Iterator[int]:

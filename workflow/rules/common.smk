@@ -131,7 +131,7 @@ def run_again():
 def in_our_words(record):
     """Whether Snakemake's message `record` is worth reading."""
     text = record.getMessage()
-    if text.startswith("Error: Directory cannot be locked"):  # all that it says to a dry run, which goes on
+    if text.endswith("Another Snakemake instance is running."):  # an error, it says to a dry run, which goes on
         record.msg, record.args = "Another snakemake is at work in this folder; what it has not finished is listed.", ()
     return not (text.startswith("Cannot restore ") and text.endswith(": no backup found."))
 

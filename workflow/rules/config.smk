@@ -18,7 +18,7 @@ if Path(imported.origin).parent.resolve() != own.resolve():
         f"records say which code made them: run `make setup` in {CHECKOUT}, and use its .venv."
     )
 if not IS_MODULE and "PYTHONPATH" in os.environ:
-    os.environ["PYTHONPATH"] = str(own.parent)  # of the rules: other packages than .venv's could be found before those
+    os.environ.update(PYTHONPATH=str(own.parent))  # of the rules, which would take its packages before those of .venv
 
 from pixelpatch.errors import UserError
 from pixelpatch.yaml_files import read_configuration
