@@ -37,7 +37,7 @@ rule all:
 
 
 onstart:
-    BEFORE.update((job.output[0], inode(job.output[0])) for job in forced_trainings())
+    note_what_is_forced()
 
 
 onsuccess:

@@ -9,9 +9,12 @@ def inode(path):
     return os.stat(path).st_ino if os.path.exists(path) else None
 
 
-def forced_trainings():
-    """Those that --force, --forcerun or --forceall asks for."""
-    return [job for job in workflow.dag.jobs if job.rule.name == "train" and workflow.dag.reason(job).forced]
+def note_what_is_forced():
+    """By --force, --forcerun or --forceall: Snakemake runs a rule then whose outputs are as they should be."""
+    if not workflow.touch:
+        for job in workflow.dag.jobs:
+            if job.rule.name == "train" and workflow.dag.reason(job).forced:
+                BEFORE[job.output[0]] = inode(job.output[0])
 
 
 def say_what_was_kept():
@@ -31,6 +34,6 @@ def say_what_was_killed():
     if killed := abandoned(locks, since=workflow.start_time.timestamp()):
         runs = ", ".join(f"{lock.parent.name} {lock.stem}" for lock in killed)
         logger.error(
-            f"{len(killed)} of the trainings were killed, probably for want of memory: {runs}. The same command goes on "
-            "where they stopped; have fewer run at once, with fewer --cores or with --resources mem_mb=4000, say."
+            f"Killed, probably for want of memory: {runs}. The same command goes on where they stopped; have fewer run at "
+            f"once, with fewer --cores or with --resources mem_mb={workflow.global_resources['mem_mb'].value // 2}."
         )
