@@ -30,7 +30,7 @@ if set("{}") & set(str(CHECKOUT)):
 
 def located(path):
     """Where Snakemake puts a file of that path: as a module of a larger workflow, there may be a `prefix:`."""
-    return str(workflow.modifier.modify_path(path))
+    return workflow.modifier.path_modifier.replace_prefix(path)
 
 
 def ours(path):

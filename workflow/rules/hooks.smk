@@ -30,7 +30,7 @@ def say_what_was_kept():
 
 def say_what_was_killed():
     """A training that ends in peace, whatever its end, leaves no lock; on a cluster it is the queue that kills."""
-    locks = {Path(record).with_suffix(".lock"): record for record in RECORDS} if LOCAL else {}
+    locks = [Path(record).with_suffix(".lock") for record in RECORDS] if LOCAL else []
     if killed := abandoned(locks, since=workflow.start_time.timestamp()):
         runs = ", ".join(f"{lock.parent.name} {lock.stem}" for lock in killed)
         logger.error(
