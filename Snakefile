@@ -10,7 +10,7 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/config.smk"
 
 
-configfile: "config.yaml"
+configfile: CONFIGFILE
 
 
 include: "workflow/rules/common.smk"
@@ -20,6 +20,7 @@ include: "workflow/rules/analysis.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/tracking.smk"
+include: "workflow/rules/hooks.smk"
 
 
 rule all:
@@ -32,8 +33,19 @@ rule all:
         f"{RESULTS}/FINDINGS.md",
         f"{RESULTS}/report.html",
         [] if TRACKING == "disabled" else rules.track.output,
+    localrule: True
+
+
+onstart:
+    note_what_is_forced()
 
 
 onsuccess:
     if Path(f"{RESULTS}/tables/claims.csv").exists():  # not where a part of the study was asked for
         shell("python -m pixelpatch show {RESULTS:q}")
+    say_what_was_kept()
+
+
+onerror:
+    say_what_was_kept()
+    say_what_was_killed()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pixelpatch.errors import UserError
-from pixelpatch.lock import Lock
+from pixelpatch.lock import Lock, abandoned
 
 HOLD = """
 import sys, time
@@ -79,6 +79,22 @@ def test_a_killed_holder_has_it_no_longer(path: Path) -> None:
     assert lock.owner().startswith(f"process {os.getpid()} on ")
     lock.release()
     assert not path.exists()
+
+
+def test_a_lock_that_a_killed_holder_left_is_told_from_one_that_is_held_or_given_back(path: Path) -> None:
+    began = time.time()
+    with start(HOLD, path) as holder:
+        assert holder.stdout.readline() == "taken\n"
+        assert abandoned([path], since=began - 1) == []  # file systems' clocks are coarse
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    left = path.read_bytes()
+    assert abandoned([path], since=began - 1) == [path]
+    assert abandoned([path], since=time.time() + 1) == []  # an older one, of which something was said then
+    assert path.read_bytes() == left
+    with start(HOLD, path) as holder:
+        holder.communicate("\n")
+    assert abandoned([path], since=began - 1) == []
 
 
 def test_waiting_ends_when_the_holder_does(path: Path) -> None:

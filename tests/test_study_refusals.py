@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelpatch.errors import UserError
-from pixelpatch.study import resolve
+from pixelpatch.study import expand_paths, resolve
 
 # Each key once, of whichever experiment has it first.
 KEYS = {path[:1] + path[2:] if len(path) > 2 else path: path for path in reversed(KEY_PATHS) if not is_open(path)}
@@ -323,3 +323,49 @@ def test_a_block_without_end_is_refused() -> None:
     circle["a"] = [circle]
     assert "only.a[0].a[0]" in complaint(changed(("only", circle)))
     assert "is nested too deep, or contains itself." in complaint(changed(("only", circle)))
+
+
+PATH_KEYS = [("results",), ("data", "folder"), ("data", "sources", 0, "path")]
+
+
+def with_path(key: Path_, path: str) -> Any:
+    return changed(("data.sources", [{"kind": "folder", "path": "here"}]), (key, path))
+
+
+@pytest.mark.parametrize("key", PATH_KEYS, ids=dotted)
+@pytest.mark.parametrize(
+    ("path", "expanded"),
+    [
+        ("~", "/home/me"),
+        ("~/x", "/home/me/x"),
+        ("$PLACE/x", "/there/x"),
+        ("a/${PLACE}x", "a//therex"),
+        ("./~/x", "./~/x"),
+        ("a~b/5$/$-", "a~b/5$/$-"),
+    ],
+)
+def test_a_path_s_home_and_variables_are_put_in(
+    monkeypatch: pytest.MonkeyPatch, key: Path_, path: str, expanded: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("PLACE", "/there")
+    config = with_path(key, path)
+    assert expand_paths(config) == []
+    assert at(config, key) == expanded
+
+
+@pytest.mark.parametrize("key", PATH_KEYS, ids=dotted)
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("$NO_SUCH/x", "and the variable NO_SUCH is not set"),
+        ("x/${NO_SUCH}", "and the variable NO_SUCH is not set"),
+        ("$EMPTY", "and the variable EMPTY is not set"),
+        ("~no_such_user/x", "and there is no such user"),
+    ],
+)
+def test_a_path_that_stands_for_nothing_is_refused_by_its_key(
+    monkeypatch: pytest.MonkeyPatch, key: Path_, path: str, sentence: str
+) -> None:
+    monkeypatch.setenv("EMPTY", "")
+    assert f"  {dotted(key)} is {path!r}, {sentence}" in complaint(with_path(key, path))

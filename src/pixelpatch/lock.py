@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import platform
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -68,3 +69,18 @@ class Lock:
             return os.path.samestat(os.fstat(file), os.stat(self.path))
         except FileNotFoundError:
             return False
+
+
+def abandoned(paths: Iterable[Path], *, since: float) -> list[Path]:
+    """Those of the locks at `paths` whose holders took them after `since` and were killed: none has the lock now.
+
+    Unlike to take a lock and to release it, to ask this changes nothing.
+    """
+    return [path for path in paths if _is_abandoned(path, since)]
+
+
+def _is_abandoned(path: Path, since: float) -> bool:
+    with suppress(OSError), path.open("rb") as file:  # no such lock, or one that another process has
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(file.fileno()).st_mtime >= since
+    return False

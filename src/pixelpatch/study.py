@@ -4,6 +4,7 @@
 """
 
 import copy
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -43,7 +44,7 @@ def resolve(config: Json, schema: Json) -> Json:
     problems = list(unfit_values(config))
     if not problems:
         config = copy.deepcopy(config)
-        problems = [*extend(config), *schema_problems(config, schema)]
+        problems = [*expand_paths(config), *extend(config), *schema_problems(config, schema)]
     if not problems:
         problems = vary(config) or list(schema_problems(config, of_specs(schema))) or list(_inconsistencies(config))
         problems = [of_family(problem, config) for problem in problems]
@@ -85,6 +86,34 @@ def resolve(config: Json, schema: Json) -> Json:
             for seed in selected_seeds(config, name)
         ],
     }
+
+
+def expand_paths(config: Json) -> list[str]:
+    """Put what `~` and `$VARIABLE` stand for into the paths of `config`; one sentence for each where that fails."""
+    data = config.get("data")
+    data = data if isinstance(data, dict) else {}
+    sources = data.get("sources")
+    places = [(config, "results", "results"), (data, "folder", "data.folder")]
+    for number, source in enumerate(sources if isinstance(sources, list) else ()):
+        places.append((source if isinstance(source, dict) else {}, "path", f"data.sources[{number}].path"))
+    problems = []
+    for block, key, name in places:
+        if isinstance(path := block.get(key), str):
+            unknown = [
+                variable
+                for found in re.finditer(r"\$(\w+)|\$\{([^}]*)\}", path, re.ASCII)
+                if not os.environ.get(variable := found[1] or found[2])
+            ]
+            expanded = os.path.expanduser(os.path.expandvars(path))
+            if unknown:
+                problems.append(
+                    f"{name} is {path!r}, and the variable {unknown[0]} is not set; set it, or write a path."
+                )
+            elif expanded.startswith("~"):
+                problems.append(f"{name} is {path!r}, and there is no such user; a folder of that name is './{path}'.")
+            else:
+                block[key] = expanded
+    return problems
 
 
 def _file(config: Json, name: str, seed: int) -> str:

@@ -7,14 +7,15 @@ rule study:
         ancient(RECORDS if wanted_seeds(config) == RECORDED else []),
         schema=ancient(SCHEMA),
     output:
-        f"{RESULTS}/study.json",
+        update(f"{RESULTS}/study.json"),
     log:
         f"logs/{STUDY['preset']}/study.log",
+    localrule: True
     conda:
         "../envs/pixelpatch.yaml"
     params:
         # In its own order, which is that of tables and figures. A function, for its braces are no wildcards.
-        config=lambda wildcards: json.dumps(config),
+        config=lambda wildcards: json.dumps(PLACED),
         # Not used by the command: with seeds=recorded, the runs change when a record is added.
         runs=RECORDS,
         source=ANALYSIS,
@@ -28,9 +29,10 @@ rule collect:
         mnist=ancient(MNIST),  # whose first labels are documented
         study=f"{RESULTS}/study.json",
     output:
-        expand(f"{RESULTS}/tables/{{tidy}}.csv", tidy=TIDY),
+        update(expand(f"{RESULTS}/tables/{{tidy}}.csv", tidy=TIDY)),
     log:
         f"logs/{STUDY['preset']}/collect.log",
+    localrule: True
     conda:
         "../envs/pixelpatch.yaml"
     resources:
@@ -51,13 +53,14 @@ rule tables:
         study=f"{RESULTS}/study.json",
     output:
         report(
-            expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES),
+            update(expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES)),
             caption="../report/tables.rst",
             category="Tables",
         ),
-        expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=TABLES, format=["md", "tex"]),
+        update(expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=TABLES, format=["md", "tex"])),
     log:
         f"logs/{STUDY['preset']}/tables.log",
+    localrule: True
     conda:
         "../envs/pixelpatch.yaml"
     resources:
@@ -75,9 +78,10 @@ rule findings:
         expand(f"{RESULTS}/tables/{{table}}.csv", table=["provenance", *TABLES]),
         study=f"{RESULTS}/study.json",
     output:
-        f"{RESULTS}/FINDINGS.md",
+        update(f"{RESULTS}/FINDINGS.md"),
     log:
         f"logs/{STUDY['preset']}/findings.log",
+    localrule: True
     conda:
         "../envs/pixelpatch.yaml"
     params:

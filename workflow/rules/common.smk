@@ -1,37 +1,56 @@
 # What all rules share: the checked configuration, the list of runs, and names. No rules here.
+#
+# Trainings alone go to a cluster. All other rules are local ones: they take seconds of one core, would wait in a queue
+# behind the trainings, and the download needs a network that compute nodes often lack.
+# Outputs that took work are flagged `update`: Snakemake then puts back what was there before a rule that failed.
+import atexit
 import hashlib
 import json
-import os
 import re
-import shlex
 import signal
-from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from pixelpatch import __file__ as package
-from pixelpatch.errors import UserError
 from pixelpatch.files import canonical_json, digest
 from pixelpatch.ledger import LEDGER
+from pixelpatch.lock import abandoned
+from pixelpatch.machine import gpus, memory_mb as machine_memory_mb
 from pixelpatch.source import files_digest, source_digest
-from pixelpatch.study import RECORDED, resolve, wanted_seeds
+from pixelpatch.study import RECORDED, expand_paths, resolve, wanted_seeds
 from pixelpatch.tables import NAMES as TABLES, TIDY
 from pixelpatch.tracking import mode
 from pixelpatch.yaml_files import read_yaml
 
 # Slurm's warning before a job's time is up (train.smk) reaches every process of the job; it is for the training alone.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-if set("{}") & set(str(workflow.basedir)):
-    raise WorkflowError(f"Snakemake takes the braces in {workflow.basedir} for wildcards: rename that folder.")
-SCHEMA = os.path.relpath(Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
+if set("{}") & set(str(CHECKOUT)):
+    raise WorkflowError(f"Snakemake takes the braces in {CHECKOUT} for wildcards: rename that folder.")
+
+
+def located(path):
+    """Where Snakemake puts a file of that path: as a module of a larger workflow, there may be a `prefix:`."""
+    return workflow.modifier.path_modifier.replace_prefix(path)
+
+
+def ours(path):
+    """The path of a file of this checkout, which no prefix changes."""
+    return str(CHECKOUT / path) if IS_MODULE else os.path.relpath(CHECKOUT / path)
+
+
+SCHEMA = ours("workflow/schemas/config.schema.yaml")
 try:
-    STUDY = resolve(config, read_yaml(Path(SCHEMA)))
+    if workflow.modifier.skip_configfile:  # what a larger workflow's `config:` leaves out is as in this checkout
+        config = read_configuration(CONFIGFILE) | config
+    expand_paths(config)  # `resolve` says which it could not
+    PLACED = config | ({"results": located(config["results"])} if isinstance(config.get("results"), str) else {})
+    STUDY = resolve(PLACED, read_yaml(Path(SCHEMA)))
     TRACKING = mode(config["tracking"])
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-PUBLISHED = "results/full"  # what is committed, and shown beside other results
 RESULTS = str(Path(config["results"], STUDY["preset"]))  # without the "./" or "//" that Snakemake dislikes
+PUBLISHED = ours("results/full")  # what is committed, and shown beside other results
 RECORDS = [f"{RESULTS}/{run['record']}" for run in STUDY["runs"]]
 EXPERIMENTS = STUDY["experiments"]
 DATA = str(Path(config["data"]["folder"]))
@@ -39,15 +58,20 @@ MNIST = [
     f"{DATA}/{part}-ubyte"
     for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 ]
-# Variables of the shell and no parameters of the rules: other sources are no reason to fetch anew what is there and
+# In the rules these two are resources and no parameters: other sources are no reason to fetch anew what is there and
 # right, nor another way to train, what is trained.
 SOURCES = canonical_json(config["data"]["sources"])
 HOW = f"--tracking {TRACKING} --preset {STUDY['preset']}"
 if config["device"] != "auto":
     HOW += f" --device {config['device']}"
-PREFIX = f"MNIST_SOURCES={shlex.quote(SOURCES)}; HOW={shlex.quote(HOW)}; "
-shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
-ON_GPU = config["device"] == "cuda"
+# This process runs the jobs itself. (Only clusters need a number of jobs beside that of cores.)
+LOCAL = workflow.is_main_process and workflow.nodes is None
+ON_GPU = config["device"] == "cuda" or (config["device"] == "auto" and LOCAL and gpus() > 0)
+if LOCAL:
+    # What runs at once. --resources goes before, and a job that asks for more than that runs alone.
+    workflow.global_resources.setdefault("mem_mb", machine_memory_mb())
+    if ON_GPU and not IS_MODULE:  # a larger workflow's rules may want several
+        workflow.global_resources.setdefault("gpu", 1)
 BESIDE_MB = 700  # in a job beside the training: two Snakemakes, Weights & Biases' two processes
 CUDA_MEMORY_MB = 4000  # that CUDA's libraries take on the host, generously
 
@@ -81,8 +105,8 @@ ANALYSIS = files_digest(
 
 def training_data(wildcards):
     """MNIST, but for a run whose record is there: a download would have Snakemake train it again."""
-    record = Path(f"{RESULTS}/runs/{wildcards.experiment}/seed{wildcards.seed}.json")
-    if record.exists() and not all(map(os.path.exists, MNIST)):
+    record = located(f"{RESULTS}/runs/{wildcards.experiment}/seed{wildcards.seed}.json")
+    if os.path.exists(record) and not all(os.path.exists(located(file)) for file in MNIST):
         return []
     # Their bytes are checked, and a fresh clone or a second download changes nothing but their times.
     return [ancient(file) for file in MNIST]
@@ -98,22 +122,26 @@ def memory_mb(experiment):
     return EXPERIMENTS[experiment]["resources"]["memory_mb"] + BESIDE_MB + (CUDA_MEMORY_MB if ON_GPU else 0)
 
 
+def run_again():
+    """Mark what failed as unfinished: by what it put back, Snakemake takes a rule with `update` for one that ran."""
+    for job in workflow.scheduler.failed if workflow.scheduler else ():
+        workflow.persistence.started(job)
+
+
+def in_our_words(record):
+    """Whether Snakemake's message `record` is worth reading."""
+    text = record.getMessage()
+    if text.endswith("Another Snakemake instance is running."):  # an error, it says to a dry run, which goes on
+        record.msg, record.args = "Another snakemake is at work in this folder; what it has not finished is listed.", ()
+    return not (text.startswith("Cannot restore ") and text.endswith(": no backup found."))
+
+
+if workflow.is_main_process:
+    atexit.register(run_again)  # no hook: a larger workflow has its own
+    logger.addFilter(in_our_words)
+
+
 wildcard_constraints:
     experiment="|".join(map(re.escape, EXPERIMENTS)),
     seed="[0-9]+",
     figure="|".join(FIGURES),
-
-
-# Trainings alone go to a cluster. The rest is seconds of one core, which would wait in a queue behind them, and the
-# download needs a network that compute nodes often lack.
-localrules:
-    all,
-    study,
-    fetch,
-    collect,
-    tables,
-    findings,
-    figure,
-    report,
-    track,
-    weights,

@@ -6,12 +6,14 @@ rule fetch:
         update(MNIST),  # right files are kept, whatever the sources are by now
     log:
         "logs/fetch.log",
+    localrule: True
     conda:
         "../envs/pixelpatch.yaml"
     resources:
         mem_mb=1000,
         runtime=15,
+        sources=SOURCES,
     params:
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        'python -m pixelpatch fetch --folder {params.folder:q} --sources "$MNIST_SOURCES" 2> {log:q}'
+        "python -m pixelpatch fetch --folder {params.folder:q} --sources {resources.sources:q} 2> {log:q}"

@@ -7,16 +7,17 @@ rule figure:
         tables=expand(f"{RESULTS}/tables/{{table}}.csv", table=[*TIDY, *TABLES]),
         study=f"{RESULTS}/study.json",
     output:
-        pdf=f"{RESULTS}/figures/{{figure}}.pdf",
-        svg=f"{RESULTS}/figures/{{figure}}.svg",
+        pdf=update(f"{RESULTS}/figures/{{figure}}.pdf"),
+        svg=update(f"{RESULTS}/figures/{{figure}}.svg"),
         png=report(
-            f"{RESULTS}/figures/{{figure}}.png",
+            update(f"{RESULTS}/figures/{{figure}}.png"),
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
     log:
         f"logs/{STUDY['preset']}/figure/{{figure}}.log",
+    localrule: True
     conda:
         "../envs/pixelpatch.yaml"
     resources:
@@ -29,7 +30,7 @@ rule figure:
         # Not used by the command, and no input: weights that are there are shown, but none is trained for a picture.
         weights=[
             hashlib.sha256(file.read_bytes()).hexdigest()
-            for folder in sorted({RESULTS, PUBLISHED})
+            for folder in sorted({located(RESULTS), "results/full"})
             for file in sorted(Path(folder).glob("weights/*.safetensors"))
         ],
     shell:

@@ -1,6 +1,8 @@
 # The page for a browser: the findings' text, the charts, the tables and the records' addresses in one file.
 # The published run is shown beside another, where it is there; it is no reason to make that one's page anew.
-BESIDE = [f"{PUBLISHED}/tables/accuracy.csv"] if RESULTS != PUBLISHED and Path(PUBLISHED, "tables").exists() else []
+BESIDE = [f"{PUBLISHED}/tables/accuracy.csv"] if Path(PUBLISHED, "tables").exists() else []
+if Path(located(RESULTS)).resolve() == Path(PUBLISHED).resolve():
+    BESIDE = []
 
 
 rule report:
@@ -12,9 +14,10 @@ rule report:
         [ancient(file) for file in BESIDE],
         study=f"{RESULTS}/study.json",
     output:
-        report(f"{RESULTS}/report.html", caption="../report/report.rst", category="Page"),
+        report(update(f"{RESULTS}/report.html"), caption="../report/report.rst", category="Page"),
     log:
         f"logs/{STUDY['preset']}/report.log",
+    localrule: True
     conda:
         "../envs/pixelpatch.yaml"
     params:

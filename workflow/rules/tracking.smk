@@ -10,6 +10,7 @@ rule track:
         touch(f"{RESULTS}/.tracked"),
     log:
         f"logs/{STUDY['preset']}/track.log",
+    localrule: True
     conda:
         "../envs/pixelpatch.yaml"
     params:

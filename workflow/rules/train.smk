@@ -18,9 +18,10 @@ rule train:
         # A job that failed for want of either gets more of both; what it had done is not lost.
         mem_mb=lambda wildcards, attempt: attempt * memory_mb(wildcards.experiment),
         runtime=lambda wildcards, attempt: attempt * minutes(wildcards.experiment),
+        how=HOW,
         slurm_extra="--signal=USR1@60",  # a minute before the time is up the run saves its state and stops
     params:
-        data=DATA,
+        data=located(DATA),
         # As the experiment has it, also where there are fewer cores: its bits depend on it.
         threads=lambda wildcards, threads: EXPERIMENTS[wildcards.experiment]["resources"].get("threads", threads),
         may_diverge=lambda wildcards: "--may-diverge" if EXPERIMENTS[wildcards.experiment]["may_diverge"] else "",
@@ -31,7 +32,7 @@ rule train:
         # >>: a second copy of the job may wait, and say so, while the first one's words go on.
         # exec: the shell would die at once of a SIGTERM to the whole job, and Slurm kill what its end leaves behind.
         "exec python -m pixelpatch train --experiment {wildcards.experiment} --spec {params.spec:q} --seed {wildcards.seed}"
-        " --data {params.data:q} --threads {params.threads} --record {output:q} {params.may_diverge} $HOW 2>> {log:q}"
+        " --data {params.data:q} --threads {params.threads} --record {output:q} {params.may_diverge} {resources.how} 2>> {log:q}"
 
 
 rule retrain:
@@ -39,7 +40,7 @@ rule retrain:
         record=ancient(f"{RESULTS}/runs/{{experiment}}/seed0.json"),
         mnist=ancient(MNIST),
     output:
-        f"{RESULTS}/weights/{{experiment}}.safetensors",
+        update(f"{RESULTS}/weights/{{experiment}}.safetensors"),
     log:
         f"logs/{STUDY['preset']}/retrain/{{experiment}}.log",
     conda:
@@ -61,3 +62,4 @@ rule retrain:
 rule weights:
     input:
         expand(f"{RESULTS}/weights/{{experiment}}.safetensors", experiment=config["weights"]),
+    localrule: True
