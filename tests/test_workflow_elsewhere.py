@@ -25,8 +25,11 @@ def test_another_folder_s_configuration_goes_first_and_other_packages_reach_no_r
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(own, sort_keys=False), encoding="utf-8")
     (tmp_path / "foreign/torch").mkdir(parents=True)
     (tmp_path / "foreign/torch/__init__.py").write_text("raise ImportError('another environment')")
+    (tmp_path / "foreign/python").write_text("#!/bin/sh\nexit 1\n")  # as where .venv is not active
+    (tmp_path / "foreign/python").chmod(0o755)
     foreign = f"{checkout.environment['PYTHONPATH']}:{tmp_path / 'foreign'}"
     monkeypatch.setattr(checkout, "environment", checkout.environment | {"PLACE": str(tmp_path), "PYTHONPATH": foreign})
+    checkout.environment["PATH"] = f"{tmp_path}/foreign:{checkout.environment['PATH']}"
     results = tmp_path / "third/smoke"
     status, said = checkout.said(*command, "--", f"{results}/tables/claims.csv")
     assert status == 0, said

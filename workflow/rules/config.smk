@@ -2,6 +2,7 @@
 # of a key given twice, it would take the last.
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -17,8 +18,10 @@ if Path(imported.origin).parent.resolve() != own.resolve():
         f"The package pixelpatch would come from {Path(imported.origin).parent}, where it should come from {own}, so that "
         f"records say which code made them: run `make setup` in {CHECKOUT}, and use its .venv."
     )
-if not IS_MODULE and "PYTHONPATH" in os.environ:
-    os.environ.update(PYTHONPATH=str(own.parent))  # of the rules, which would take its packages before those of .venv
+if not IS_MODULE:  # for the shells of the rules
+    os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    if "PYTHONPATH" in os.environ:
+        os.environ.update(PYTHONPATH=str(own.parent))  # its packages would be found before those of .venv
 
 from pixelpatch.errors import UserError
 from pixelpatch.yaml_files import read_configuration
