@@ -144,6 +144,6 @@ def test_always_wrong_shows_what_no_seed_gets_right(mnist: Path, tmp_path: Path)
 def test_without_weights_a_figure_says_so(
     name: str, tmp_path: Path, mnist: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where none are published
+    monkeypatch.setattr("pixelpatch.weights.PUBLISHED", tmp_path)  # where there are none
     figure = FIGURES[name](STUDY, tmp_path / "laptop/tables", mnist)
     assert "n = 0" in figure.texts[0].get_text()

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from test_training import small
 from torch import Tensor
 
+from pixelpatch import weights as module
 from pixelpatch.__main__ import main
 from pixelpatch.data import Split, load_mnist
 from pixelpatch.digits import Digits
@@ -88,7 +89,7 @@ def test_published_weights_come_in_the_study_s_order(
         trained(name, tmp_path, digits)
     study = {"experiments": {"blog_cnn": {}, "pixel_transformer": {}, "vit16_tiny": {}}}
     full = tmp_path / "results/full/weights"
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "PUBLISHED", full)
     assert published(study, tmp_path / "results/laptop/tables") == []
     full.mkdir(parents=True)
     for name in ("vit16_tiny", "blog_cnn"):

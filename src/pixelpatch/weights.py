@@ -21,7 +21,7 @@ from pixelpatch.models import build_model
 from pixelpatch.stopping import Stop
 from pixelpatch.training import build_optimiser, fingerprint, train
 
-PUBLISHED = Path("results/full/weights")  # of the checkout that commands run in
+PUBLISHED = Path(__file__).parents[2] / "results/full/weights"  # of this checkout, wherever commands run
 AGAIN = "snakemake --cores all weights --config preset=full seeds=recorded"
 KEPT = {"experiment": str, "seed": int, "spec": dict}  # of the record, beside the tensors
 DIGEST = "digest"  # of these and the tensors

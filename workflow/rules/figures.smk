@@ -30,7 +30,7 @@ rule figure:
         # Not used by the command, and no input: weights that are there are shown, but none is trained for a picture.
         weights=[
             hashlib.sha256(file.read_bytes()).hexdigest()
-            for folder in sorted({located(RESULTS), "results/full"})
+            for folder in sorted({located(RESULTS), PUBLISHED})
             for file in sorted(Path(folder).glob("weights/*.safetensors"))
         ],
     shell:
