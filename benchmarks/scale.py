@@ -57,6 +57,7 @@ def copy_workflow(folder: Path, data: Path) -> None:
             shutil.copytree(source, folder / name)
         else:
             shutil.copy(source, folder / name, follow_symlinks=False)
+    (folder / "src").symlink_to(ROOT / "src")
     (folder / "data").mkdir()
     (folder / "data/mnist").symlink_to(data.absolute())
 

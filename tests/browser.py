@@ -45,7 +45,7 @@ def served(*command: str, folder: Path, package: Path, **variables: str) -> Iter
                 break
             except OSError:
                 assert process.poll() is None
-                assert time.monotonic() - started < 60
+                assert time.monotonic() - started < 300
                 time.sleep(0.2)
         yield url
     finally:

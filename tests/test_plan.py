@@ -48,4 +48,7 @@ def test_a_preset_s_plan_is_of_what_it_selects() -> None:
     made = study(("preset", "laptop"), ("seeds", 1))
     table = plan(made, runs_of({"pixel_transformer": [3.0]})).set_index("experiment")
     assert set(table.index) == {run["experiment"] for run in made["runs"]}
-    assert (table["recorded"] + table["to_do"] == 3).all()
+    assert (table["recorded"] + table["to_do"]).to_dict() == {
+        name: len(made["experiments"][name]["wanted"]) for name in table.index
+    }
+    assert table.loc[["pixel_transformer", "seq2seq_2x2"], "to_do"].tolist() == [2, 1]

@@ -202,7 +202,7 @@ def test_changing_one_experiment_reruns_that_one_alone(checkout: Checkout) -> No
     [
         ("training.py", "# looked at once", "# examined once", 0),
         ("models/vit.py", '"""The vision transformer', '"""A vision transformer', 0),
-        ("models/vit.py", "x + self.positions", "x - self.positions", 10),  # whatever executes that file
+        ("models/vit.py", "x + self.positions", "x - self.positions", 6),  # what executes that file
         ("models/cnn.py", ", 2).relu()", ", 2).relu().relu()", 2),
         ("figures/style.py", "import", "import json\nimport", 0),
     ],

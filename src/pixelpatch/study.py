@@ -90,6 +90,8 @@ def resolve(config: Json, schema: Json) -> Json:
 
 def expand_paths(config: Json) -> list[str]:
     """Put what `~` and `$VARIABLE` stand for into the paths of `config`; one sentence for each where that fails."""
+    if not isinstance(config, dict):  # as the schema says next
+        return []
     data = config.get("data")
     data = data if isinstance(data, dict) else {}
     sources = data.get("sources")

@@ -22,7 +22,7 @@ from pixelpatch.fetch import FILES
 
 ROOT = Path(__file__).parents[2]
 # All that a shell, Snakemake, printf or matplotlib could take for more than text.
-PATH = 'it\'s "a" $(touch pwned) `touch pwned`; touch pwned & touch pwned | # %s $HOME \\ [é] *'
+PATH = 'it\'s "a" $(touch pwned) `touch pwned`; touch pwned & touch pwned | # %s $- \\ [é] *'
 TEXT = f"-rf {PATH} {{x}} {{wildcards.table}} {{{{y}}}} %(z)s $\\frac{{$ <b>\nnext line"
 
 
