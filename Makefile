@@ -2,8 +2,8 @@
 # Options of snakemake go into ARGS:  make ARGS="--config preset=smoke"
 # PyTorch without CUDA, 1 GB instead of 6 (see `uv pip install --torch-backend`):  make TORCH_BACKEND=cpu
 
-# What pip, uv, conda and Python are told about other environments and projects does not reach ours. Kept is what says
-# where packages come from, how they are fetched and cached, and what Python's output looks like.
+# Unset what points pip, uv, conda or Python at other environments. Keep what is about package sources, downloads, caches
+# and Python's output.
 FOREIGN := PIP_% UV_% PYTHON% VIRTUAL_ENV% \
 	CONDA_PREFIX% CONDA_DEFAULT_ENV CONDA_PROMPT_MODIFIER CONDA_PYTHON_EXE CONDA_SHLVL
 KEPT := PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX PIP_TRUSTED_HOST PIP_CERT PIP_CLIENT_CERT \
@@ -22,9 +22,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport OMP_NUM_THREADS MKL_NUM_THREADS
 UV_VERSION := 0.13.8
 CHROMIUM_VERSION := 153.0.0
-# A set-up anew keeps to the PyTorch that was asked for once; `make TORCH_BACKEND=` goes back to the usual one.
+# A new set-up takes the last TORCH_BACKEND again; `make TORCH_BACKEND=` goes back to the default.
 TORCH_BACKEND := $(or $(TORCH_BACKEND),$(shell cat .venv/torch-backend 2>/dev/null))
-# Into .venv, whatever a uv.toml says: --python goes before its `python` and `system`, not before `target` and `prefix`.
+# Always into .venv. --python overrides `python` and `system` of a uv.toml, but not `target` and `prefix`: where those are
+# set, --no-config leaves the file out.
 UV_INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python --constraints requirements.lock \
 	$(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) \
 	$$(.venv/bin/uv pip install --show-settings pip 2>/dev/null | grep -qE '^ +(target|prefix): Some' && echo --no-config)
@@ -86,7 +87,7 @@ benchmark-scale: setup
 
 setup: .venv/ready
 
-# A checkout that was copied or moved has its original's .venv, whose programs start the original's code.
+# After a checkout is copied or moved, its .venv still runs the original's code, so it is made again.
 WANTED := $(strip $(CURDIR) $(TORCH_BACKEND))
 FOUND := $(strip $(shell test -x .venv/bin/python && test -x .venv/bin/snakemake && \
 	cat .venv/ready .venv/torch-backend 2>/dev/null))
@@ -101,7 +102,7 @@ FOUND := $(strip $(shell test -x .venv/bin/python && test -x .venv/bin/snakemake
 		--no-user --target= --prefix="$$PWD/.venv" --root=/ uv==$(UV_VERSION)
 	$(UV_INSTALL) --editable ".[study,test]"
 	@test -x .venv/bin/snakemake && .venv/bin/python -c 'import pixelpatch' || \
-		{ echo 'uv left snakemake or pixelpatch out of .venv. Does a uv.toml say so? UV_NO_CONFIG=1 make reads none.' >&2; exit 1; }
+		{ echo 'uv did not install snakemake or pixelpatch into .venv. A uv.toml may be the cause; to ignore it: UV_NO_CONFIG=1 make' >&2; exit 1; }
 	pwd -P >$@
 
 .venv/demo: .venv/ready

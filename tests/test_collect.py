@@ -178,7 +178,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     for words in (
         ["two seed 0", "2 times"],
         ["runs/one/seed0.json", "cannot be read"],
-        ["runs/one/seed1.json", "not whole JSON"],
+        ["runs/one/seed1.json", "not valid JSON"],
         ["runs/one/seed2.json", "changed after it was written"],
         ["runs/one/seed3.json", "holds two seed 7, not one seed 3"],
         ["runs/two/seed1.json", "differ in model.width, seeds, training.epochs"],
@@ -335,7 +335,7 @@ def test_an_experiment_of_so_many_threads_has_records_of_as_many(tmp_path: Path)
     write(tmp_path, study, provenance={"device": "cpu (x86_64)", "threads": 1})
     assert len(gather(study, tmp_path).runs)
     study["experiments"]["one"]["resources"] = {"threads": 2}
-    with pytest.raises(UserError, match=r"one/seed0.json ran in 1 CPU threads, not 2; restore it"):
+    with pytest.raises(UserError, match=r"one/seed0.json ran with 1 CPU threads, not 2; restore it"):
         gather(study, tmp_path)
 
 
@@ -376,7 +376,7 @@ def test_a_run_that_diverged_is_one_where_it_may(tmp_path: Path) -> None:
     write(tmp_path, study)
     nothing = diverged("The loss became nan at epoch 2, step 7 of 9", 3.5)
     write_record(tmp_path / "runs/one/seed1.json", record("one", 1) | nothing)
-    with pytest.raises(UserError, match=r"one/seed1.json diverged, which one may not; move it away, change the spec"):
+    with pytest.raises(UserError, match=r"one/seed1.json diverged, and one must not; move it away, change the spec"):
         gather(study, tmp_path)
     study["experiments"]["one"]["may_diverge"] = True
     tidy = gather(study, tmp_path)

@@ -180,7 +180,7 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b'{"a": 1', "is not whole JSON"), (b"", "is not whole JSON"), (b"\xff", "is not UTF-8 text"), (b"[" * 10**5, "")],
+    [(b'{"a": 1', "is not valid JSON"), (b"", "is not valid JSON"), (b"\xff", "is not UTF-8 text"), (b"[" * 10**5, "")],
 )
 def test_what_is_no_json_is_said(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "x.json").write_bytes(content)

@@ -132,7 +132,7 @@ def records(folder: Path) -> dict[str, bytes]:
             "--record is r.lock; a run's own files end",
         ),
         ("train missing.json --data x", "missing.json cannot be read: No such file"),
-        ("train {schema} --data x", "config.schema.yaml is not whole JSON ("),
+        ("train {schema} --data x", "config.schema.yaml is not valid JSON ("),
         ("train {study} --only smal,smaller --data x", "--only names smal, of which "),
         ("train {study} --experiment small --data x", "--experiment is for a single run, without a study.json; choose"),
         ("train {study} --data {study}", "train-images-idx3-ubyte cannot be read (Not a directory)"),
@@ -353,7 +353,7 @@ def test_a_damaged_record_is_kept_and_said_and_the_other_runs_are_trained(
     path.write_text('{"format": 1')
     status, said = run("train", study, *HERE)
     assert status == 1
-    assert said.splitlines()[-1].startswith(f"error: {path} is not whole JSON")
+    assert said.splitlines()[-1].startswith(f"error: {path} is not valid JSON")
     assert path.read_text() == '{"format": 1'
     assert len(records(study.parent)) == len(json.loads(study.read_text())["runs"])
 

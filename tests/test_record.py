@@ -174,7 +174,7 @@ def test_the_recorded_runs_are_read_in_their_format(record: Path | None) -> None
 @pytest.mark.parametrize("spec", [{}, {"training": {}}, {"training": 5}, {"training": {"epochs": "2"}}])
 def test_a_record_of_format_1_without_epochs_is_refused_with_a_sentence(path: Path, spec: dict[str, Any]) -> None:
     write_record(path, OLD | {"spec": spec})
-    with pytest.raises(UserError, match="has another kind of value than a run's record as epochs"):
+    with pytest.raises(UserError, match="has values of the wrong type for epochs"):
         read_record(path)
 
 

@@ -219,8 +219,8 @@ def test_a_file_of_another_version_is_named(
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (r"\nblog_cnn,", r"\nblog_cmm,", "has 'blog_cmm' as experiment, which the study does not have"),
-        (r"\nblog_cnn,", r"\n,", "has nan as experiment, which the study does not have"),
+        (r"\nblog_cnn,", r"\nblog_cmm,", "has the experiment 'blog_cmm', which is not in the study"),
+        (r"\nblog_cnn,", r"\n,", "has the experiment nan, which is not in the study"),
         (r",metric,", r",metrics,", "is not a table (it has no column metric)"),
         (r",[^,]+\n$", r",95.1%\n", "is not a table (its column value has '95.1%' where a number should be)"),
         (r"(\n\w+),0,", r"\1,,", "is not a table (its column seed has nothing where a whole number should be)"),

@@ -42,7 +42,7 @@ def test_the_page_is_served_behind_proxies_and_beside_another_user_s_folder(mnis
     [
         ("GRADIO_SERVER_PORT", "abc", "write a number from 1 to 65535."),
         ("GRADIO_SERVER_PORT", "65536", "write a number from 1 to 65535."),
-        ("GRADIO_SERVER_NAME", "203.0.113.1", "at which this machine cannot serve a page"),
+        ("GRADIO_SERVER_NAME", "203.0.113.1", "but this machine cannot serve a page there"),
         ("GRADIO_TEMP_DIR", "/dev/null/x", "which cannot be written (Not a directory)"),
         ("PYTHONPATH", "lacking", "The demo needs gradio; `make demo` installs it."),
     ],

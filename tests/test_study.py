@@ -338,7 +338,7 @@ def test_a_file_that_is_no_study(tmp_path: Path, content: str) -> None:
 def test_a_study_of_another_version(tmp_path: Path, other: int | str | None) -> None:
     made = {key: value for key, value in study().items() if key != "format"}
     (tmp_path / "study.json").write_text(json.dumps(made | ({"format": other} if other is not None else {})))
-    with pytest.raises(UserError, match=rf"study\.json is a study of format {other!r}, .*; this reads format 1: move"):
+    with pytest.raises(UserError, match=rf"study\.json has format {other!r}, .*; this version reads format 1: move"):
         read_study(tmp_path / "study.json")
 
 

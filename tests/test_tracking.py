@@ -527,6 +527,12 @@ def test_the_mode(monkeypatch: pytest.MonkeyPatch, variable: str | None, wanted:
     assert mode(wanted) == expected
 
 
+@pytest.mark.parametrize(("variable", "expected"), [("true", "disabled"), ("1", "disabled"), ("false", "online")])
+def test_wandb_can_be_disabled_as_elsewhere(monkeypatch: pytest.MonkeyPatch, variable: str, expected: str) -> None:
+    monkeypatch.setenv("WANDB_DISABLED", variable)
+    assert mode("online") == expected
+
+
 def test_a_mode_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"^tracking is 'on'; choose offline, online or disabled\.$"):
         mode("on")

@@ -74,5 +74,5 @@ def test_code_of_another_checkout_is_refused(checkout: Checkout, tmp_path: Path)
     copy.environment = checkout.environment
     status, said = copy.said("snakemake", *CONFIG, "--dry-run")
     assert status == 1
-    assert f"would come from {checkout.folder}/src/pixelpatch, where it should come from {copy.folder}/src" in said
+    assert f"imports pixelpatch from {checkout.folder}/src/pixelpatch, not from {copy.folder}/src" in said
     assert "make setup" in said

@@ -115,7 +115,7 @@ def launch(weights: Path, data: Path, *, port: int | None = None) -> None:
     page = build(Demo(weights, data))
     try:
         page.launch(server_port=port, share=False, js=TAKE_THE_BRUSH, theme=gr.themes.Default(**fonts))
-    except (OSError, ValueError, OverflowError) as error:  # a port that is taken; no free one up to the last there is
+    except (OSError, ValueError, OverflowError) as error:  # port taken, or none free up to 65535
         raise UserError(f"The page cannot be served; --port names another port. ({error})") from None
 
 

@@ -9,4 +9,4 @@ class UserError(Exception):
 
 
 # What to do about a file of results that is not as it should be. It may be published, or the only trace of a run.
-RESTORE = "restore it (`git restore`, if it is a published one) or move it away, and run again"
+RESTORE = "restore it (`git restore` if it is published), or move it away and run again"

@@ -83,4 +83,4 @@ def parse_json(text: str, path: Path) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not whole JSON ({error}); if a run wrote it, {RESTORE}.") from None
+        raise UserError(f"{path} is not valid JSON ({error}); if a run wrote it, {RESTORE}.") from None

@@ -72,9 +72,9 @@ class Lock:
 
 
 def abandoned(paths: Iterable[Path], *, since: float) -> list[Path]:
-    """Those of the locks at `paths` whose holders took them after `since` and were killed: none has the lock now.
+    """The locks of `paths` that were taken after `since` and whose holder was killed: nobody holds them now.
 
-    Unlike to take a lock and to release it, to ask this changes nothing.
+    Changes no file.
     """
     return [path for path in paths if _is_abandoned(path, since)]
 

@@ -20,14 +20,14 @@ def memory_mb(root: Path = Path("/")) -> int:
 
 
 def _limits(root: Path) -> Iterator[int]:
-    """In bytes, of the cgroups (version 1 or 2) that this process is in, and of those around them."""
+    """Memory limits, in bytes, of this process's cgroups (v1 or v2) and of their parents."""
     with suppress(OSError):
         for _, controllers, path in re.findall(r"^(\d+):(.*?):/(.*)$", (root / "proc/self/cgroup").read_text(), re.M):
             top, file = root / "sys/fs/cgroup", "memory.max"
             if controllers:
                 top, file = top / "memory", "memory.limit_in_bytes"
             if not controllers or "memory" in controllers.split(","):
-                group = top / path  # in a container often the host's name of it, with the group itself at the top
+                group = top / path  # in a container often the host's path; the group itself is at the top
                 for folder in (group, *group.parents[: len(Path(path).parts)]):
                     with suppress(OSError, ValueError):  # no such file, or "max"
                         yield int((folder / file).read_text())

@@ -93,7 +93,7 @@ def read_record(path: Path) -> dict[str, Any]:
         with suppress(KeyError, TypeError):  # whose absence is told of next
             record |= {"epochs": record["spec"]["training"]["epochs"], "batch_losses": []}
     if wrong := [key for key, kind in KEYS.items() if type(record.get(key)) is not kind]:
-        raise UserError(f"{path} has another kind of value than a run's record as {', '.join(wrong)}; {RESTORE}.")
+        raise UserError(f"{path} has values of the wrong type for {', '.join(wrong)}; {RESTORE}.")
     return record
 
 
@@ -128,10 +128,9 @@ def _checksum(record: dict[str, Any]) -> str:
 
 @cache
 def _git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout that the code runs from; None where git cannot say it, and `why`.
-
-    They are told only of the repository that has this package at src/pixelpatch: one around it, or around an
-    environment that the package was installed in, knows nothing of this code.
+    """Commit and dirty flag of the checkout that the code runs from; If git cannot say them, both are None and
+    `why` gives the reason. Only a repository that has this package at src/pixelpatch counts: one further up, or around
+    a virtual environment, does not track this code.
     """
     package = Path(__file__).resolve().parent
     root = package.parents[1]

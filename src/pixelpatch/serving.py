@@ -1,4 +1,4 @@
-"""The demo, begun with an environment in which Gradio can: what Gradio stumbles over is put right or refused.
+"""Starts the demo: environment variables that would break Gradio are removed or refused first.
 
 Gradio reads the environment when it is imported, so nothing here imports it before.
 """
@@ -20,7 +20,7 @@ NAME, PORT, FILES = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "GRADIO_TEMP_DIR
 def serve(weights: Path, data: Path, *, port: int | None = None) -> None:
     """Serve the demo until interrupted, as `demo.launch`; proxies, which it has no use for, are ignored.
 
-    Raises UserError as that, where gradio is missing, and where a variable of Gradio's cannot be obeyed.
+    Raises UserError as `launch` does, if gradio is missing, and if a variable of Gradio has an unusable value.
     """
     keep_ours(os.environ, also=NETWORK)
     for name in (NAME, PORT, FILES):
@@ -48,8 +48,8 @@ def _check_variables() -> None:
             socket.create_server((os.environ[NAME], 0)).close()
         except (OSError, UnicodeError) as error:
             raise UserError(
-                f"{NAME} is {os.environ[NAME]!r}, at which this machine cannot serve a page ({error}); write 0.0.0.0 "
-                "for all of its addresses, or leave it out for a page that this machine alone sees."
+                f"{NAME} is {os.environ[NAME]!r}, but this machine cannot serve a page there ({error}); write 0.0.0.0 "
+                "for all addresses, or unset it to serve this machine alone."
             ) from None
     if FILES in os.environ:
         try:

@@ -1,4 +1,4 @@
-"""What a run or a study did without: nothing fails by it, and nobody should have to find it out."""
+"""What a run or a study went without. None of it is an error, but users should be told."""
 
 import re
 from collections.abc import Collection
@@ -46,7 +46,7 @@ def notes(provenance: "pd.DataFrame") -> list[str]:
         said[MOST:] = [f"{int(without[MOST:].sum())} more runs went without something else: see tables/provenance.csv."]
     try:
         if other := unlocked():
-            said.append(f"Not the versions of requirements.lock: {', '.join(other)}.")
+            said.append(f"Package versions differ from requirements.lock: {', '.join(other)}.")
     except UserError as error:
         said.append(str(error))
     return said

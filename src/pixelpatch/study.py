@@ -22,7 +22,7 @@ from pixelpatch.schema import of_specs, schema_problems, unfit_values
 from pixelpatch.variants import extend, merge, of_family, shown, vary
 
 Json = dict[str, Any]
-STUDY_FORMAT = 1  # of study.json: another number where what reads it needs other keys
+STUDY_FORMAT = 1  # of study.json; to be increased when readers need other keys
 RECORDED = "recorded"  # seeds: those that have a record already
 OF_CURVES = ("curve", "falls_every_epoch", "dips_at")
 KINDS = ("documented", *OF_CURVES, "better_than", "first_labels")  # of claims
@@ -37,8 +37,8 @@ def resolve(config: Json, schema: Json) -> Json:
     resources, claims, `basis` and, by it, the settings that are `unstated`; `may_diverge`; `equivalent_to`, `mends`,
     `author_run` and `vary` or None; the `spec` as it will run, whether that is `narrowed`, and how; whether it is
     `selected`; and the seeds `wanted` by the preset); and `runs`, one per selected experiment × seed, each with the
-    path of its record below the preset's results folder. Of `seeds: recorded`, a run in progress has the path of its
-    progress file.
+    path of its record below the preset's results folder. With `seeds: recorded`, a run in progress has the path of its
+    progress file instead.
     Raises UserError with one sentence per problem.
     """
     problems = list(unfit_values(config))
@@ -89,7 +89,7 @@ def resolve(config: Json, schema: Json) -> Json:
 
 
 def expand_paths(config: Json) -> list[str]:
-    """Put what `~` and `$VARIABLE` stand for into the paths of `config`; one sentence for each where that fails."""
+    """Expand `~` and `$VARIABLE` in the paths of `config`; returns a sentence for each path where that fails."""
     if not isinstance(config, dict):  # as the schema says next
         return []
     data = config.get("data")
@@ -136,7 +136,7 @@ def read_study(path: Path) -> Json:
         raise UserError(f"{path} is not a study; `python -m pixelpatch study` writes one from a configuration.")
     if study.get("format") != STUDY_FORMAT:
         raise UserError(
-            f"{path} is a study of format {shown(study.get('format'))}, by another version of pixelpatch; this reads "
+            f"{path} has format {shown(study.get('format'))}, from another version of pixelpatch; this version reads "
             f"format {STUDY_FORMAT}: move it away and run again, or write it with `python -m pixelpatch study`."
         )
     for place, run in enumerate(study["runs"]):
@@ -188,8 +188,8 @@ def selected_seeds(config: Json, name: str) -> list[int]:
     """The seeds from which the experiment `name` runs.
 
     A number counts them from 0, a list (or "0,4,7") names them, and "recorded" is those that have a record, or are in
-    progress. Of any others an experiment takes the first `seeds` of its own, where it has that key, or those listed; of
-    a preset no more than its `fewer_seeds`.
+    progress. Otherwise an experiment's own `seeds` (a count, or a list) limits them, and `fewer_seeds` those of a
+    preset.
     """
     seeds = wanted_seeds(config)
     if seeds == RECORDED:

@@ -39,8 +39,10 @@ SAID, OFFLINE, AGAIN = 3, 4, 5  # it has said why; begin again, offline; begin a
 def mode(wanted: str | None = None) -> str:
     """How runs are mirrored: offline, online or disabled. WANDB_MODE goes first, then `wanted`, then disabled.
 
-    Raises UserError where that is none of them.
+    A true WANDB_DISABLED disables them too. Raises UserError where the mode is none of these.
     """
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes", "on"):
+        return "disabled"
     source, value = (
         ("WANDB_MODE", os.environ.get("WANDB_MODE")) if os.environ.get("WANDB_MODE") else ("tracking", wanted)
     )
@@ -89,7 +91,7 @@ class Tracker:
 
     def __init__(self, run: dict[str, Any] | None, *, name: str = "", limit: float = LIMIT) -> None:
         self.name, self.limit = name, limit
-        self.lost: list[str] = []  # what did not become of the mirror, for the run's record
+        self.lost: list[str] = []  # what was not mirrored, for the run's record
         self._events = [run] if run else []  # all that there was, for a mirror that has to begin again
         self._process: subprocess.Popen[bytes] | None = None  # None where nothing is mirrored (any longer)
         self._unsent = b""

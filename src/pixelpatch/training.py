@@ -132,7 +132,10 @@ class Training:
             self.state.save(self.checkpoint, self.key)
 
     def train_epoch(self, epoch: int, stop: Stop) -> list[Tensor]:
-        """Train to the end of an epoch, and return the losses of its batches. Raises Stopped, the state saved."""
+        """Train to the end of an epoch; returns the losses of its batches.
+
+        If asked to stop, saves the state and raises Stopped.
+        """
         state, rng, training = self.state, self.rng, self.spec["training"]
         losses = [] if state.losses is None else list(state.losses.to(self.device).unbind())
         earlier, state.epoch_began = state.losses_seconds, rng.get_state()

@@ -71,7 +71,7 @@ def pack(about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> bytes:
 
 
 def _digest(about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 (hex) of every number to the bit, its place, and what the weights are of."""
+    """SHA-256 (hex) of `about`, and of every tensor's name, type, shape and bytes."""
     content = hashlib.sha256(canonical_json(dict(about)).encode())
     for name, tensor in sorted(weights.items()):
         content.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode() + tensor.numpy().tobytes())
@@ -88,7 +88,7 @@ def load(path: Path) -> Trained:
         if {key: type(value) for key, value in about.items()} != KEPT or [*key_problems(about["spec"])]:
             raise ValueError("it does not name its experiment, seed and spec")
         if written is None:
-            raise ValueError("it has no digest of its numbers, as an earlier version wrote it")
+            raise ValueError("it has no digest: an earlier version wrote it")
         if written != _digest(about, weights):
             raise ValueError("it was changed after it was written: its digest does not match")
         if not all(tensor.isfinite().all() for tensor in weights.values()):

@@ -181,7 +181,7 @@ def test_a_set_up_that_lacks_something_is_one_sentence(tmp_path: Path) -> None:
     python.chmod(0o755)
     made = make(checkout, "setup", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     assert made.returncode != 0
-    assert made.stderr.startswith("uv left snakemake or pixelpatch out of .venv.")
+    assert made.stderr.startswith("uv did not install snakemake or pixelpatch into .venv.")
     assert not (checkout / ".venv/ready").exists()
 
 

@@ -2,7 +2,7 @@
 #
 # Trainings alone go to a cluster. All other rules are local ones: they take seconds of one core, would wait in a queue
 # behind the trainings, and the download needs a network that compute nodes often lack.
-# Outputs that took work are flagged `update`: Snakemake then puts back what was there before a rule that failed.
+# Outputs are flagged `update`: if a rule fails, Snakemake restores the old files.
 import atexit
 import hashlib
 import json
@@ -29,7 +29,7 @@ if set("{}") & set(str(CHECKOUT)):
 
 
 def located(path):
-    """Where Snakemake puts a file of that path: as a module of a larger workflow, there may be a `prefix:`."""
+    """Where Snakemake puts this file: a larger workflow may add a `prefix:` to the path."""
     return workflow.modifier.path_modifier.replace_prefix(path)
 
 
@@ -42,7 +42,7 @@ SCHEMA = ours("workflow/schemas/config.schema.yaml")
 try:
     if workflow.modifier.skip_configfile:  # what a larger workflow's `config:` leaves out is as in this checkout
         config = read_configuration(CONFIGFILE) | config
-    expand_paths(config)  # `resolve` says which it could not
+    expand_paths(config)  # `resolve` reports the paths that could not be expanded
     PLACED = config | ({"results": located(config["results"])} if isinstance(config.get("results"), str) else {})
     STUDY = resolve(PLACED, read_yaml(Path(SCHEMA)))
     TRACKING = mode(config["tracking"])
@@ -58,17 +58,17 @@ MNIST = [
     f"{DATA}/{part}-ubyte"
     for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 ]
-# In the rules these two are resources and no parameters: other sources are no reason to fetch anew what is there and
-# right, nor another way to train, what is trained.
+# The rules take these two as resources, not params: Snakemake reruns a job whose params change, and another source or
+# device is no reason to download or train again.
 SOURCES = canonical_json(config["data"]["sources"])
 HOW = f"--tracking {TRACKING} --preset {STUDY['preset']}"
 if config["device"] != "auto":
     HOW += f" --device {config['device']}"
-# This process runs the jobs itself. (Only clusters need a number of jobs beside that of cores.)
+# True if this process runs the jobs itself. (`workflow.nodes`, from --jobs, is set on a cluster alone.)
 LOCAL = workflow.is_main_process and workflow.nodes is None
 ON_GPU = config["device"] == "cuda" or (config["device"] == "auto" and LOCAL and gpus() > 0)
 if LOCAL:
-    # What runs at once. --resources goes before, and a job that asks for more than that runs alone.
+    # Default limits on what runs at once; --resources overrides them. A job above a limit runs alone.
     workflow.global_resources.setdefault("mem_mb", machine_memory_mb())
     if ON_GPU and not IS_MODULE:  # a larger workflow's rules may want several
         workflow.global_resources.setdefault("gpu", 1)
@@ -123,16 +123,16 @@ def memory_mb(experiment):
 
 
 def run_again():
-    """Mark what failed as unfinished: by what it put back, Snakemake takes a rule with `update` for one that ran."""
+    """Mark failed jobs as incomplete: Snakemake restores their `update` outputs, and would then think they had run."""
     for job in workflow.scheduler.failed if workflow.scheduler else ():
         workflow.persistence.started(job)
 
 
 def in_our_words(record):
-    """Whether Snakemake's message `record` is worth reading."""
+    """Log filter: rewrite one of Snakemake's messages, and drop another."""
     text = record.getMessage()
-    if text.endswith("Another Snakemake instance is running."):  # an error, it says to a dry run, which goes on
-        record.msg, record.args = "Another snakemake is at work in this folder; what it has not finished is listed.", ()
+    if text.endswith("Another Snakemake instance is running."):  # logged as an error, though a dry run goes on
+        record.msg, record.args = "Another Snakemake is at work in this folder; its unfinished jobs are listed too.", ()
     return not (text.startswith("Cannot restore ") and text.endswith(": no backup found."))
 
 

@@ -1,4 +1,4 @@
-# What the screen says at the end, beside the verdicts: what no log would be read for.
+# Messages at the end, beside the verdicts: nobody would look for them in a log.
 import shlex
 
 BEFORE = {}  # the inodes of records that trainings were to make again
@@ -10,7 +10,7 @@ def inode(path):
 
 
 def note_what_is_forced():
-    """By --force, --forcerun or --forceall: Snakemake runs a rule then whose outputs are as they should be."""
+    """Remember the records that --force, --forcerun or --forceall would make again although they are valid."""
     if not workflow.touch:
         for job in workflow.dag.jobs:
             if job.rule.name == "train" and workflow.dag.reason(job).forced:
@@ -22,18 +22,18 @@ def say_what_was_kept():
     kept = [path for path in sorted(BEFORE) if BEFORE[path] and BEFORE[path] == inode(path)]
     if kept:
         logger.warning(
-            f"Records that are there and right were kept, {len(kept)} of {len(BEFORE)}: no option overwrites evidence. "
-            f"To train a run again, move its record away, and say the same once more:\n"
+            f"Kept {len(kept)} of {len(BEFORE)} records: they are valid, and no option overwrites a valid record. "
+            f"To train a run again, move its record away and repeat the command:\n"
             f"    mv {shlex.quote(kept[0])} {shlex.quote(kept[0] + '.before')}"
         )
 
 
 def say_what_was_killed():
-    """A training that ends in peace, whatever its end, leaves no lock; on a cluster it is the queue that kills."""
+    """A training removes its lock when it ends, also by an error; a killed one leaves it. (Slurm reports kills itself.)"""
     locks = [Path(record).with_suffix(".lock") for record in RECORDS] if LOCAL else []
     if killed := abandoned(locks, since=workflow.start_time.timestamp()):
         runs = ", ".join(f"{lock.parent.name} {lock.stem}" for lock in killed)
         logger.error(
-            f"Killed, probably for want of memory: {runs}. The same command goes on where they stopped; have fewer run at "
-            f"once, with fewer --cores or with --resources mem_mb={workflow.global_resources['mem_mb'].value // 2}."
+            f"Killed, probably out of memory: {runs}. The same command resumes them. To run fewer at once, use fewer --cores "
+            f"or --resources mem_mb={workflow.global_resources['mem_mb'].value // 2}."
         )

@@ -128,12 +128,12 @@ def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
     ours, theirs = complete(experiments[run["experiment"]]["spec"]), complete(record["spec"])
     if differences := sorted(differing(theirs, ours)):
         keys = ", ".join(differences)
-        yield f"{name} is of another spec than the study's (they differ in {keys}); {RESTORE}."
+        yield f"{name} was made by another spec than the study's (they differ in {keys}); {RESTORE}."
         return
     wanted, provenance = experiments[run["experiment"]]["resources"].get("threads"), record["provenance"]
     ran_in = provenance.get("threads", wanted) if (provenance.get("device") or "").startswith("cpu") else wanted
     if wanted and ran_in != wanted:
-        yield f"{name} ran in {ran_in} CPU threads, not {wanted}; {RESTORE}."
+        yield f"{name} ran with {ran_in} CPU threads, not {wanted}; {RESTORE}."
         return
     curves = {metric: curve if isinstance(curve, list) else [None] for metric, curve in record["curve"].items()}
     curves |= {BATCH_LOSS: record["batch_losses"]}
@@ -144,7 +144,7 @@ def _problems(run: dict, record: dict, experiments: dict) -> Iterator[str]:
         return
     if record["provenance"].get("diverged"):
         if not experiments[run["experiment"]]["may_diverge"]:
-            yield f"{name} diverged, which {run['experiment']} may not; move it away, change the spec and run again."
+            yield f"{name} diverged, and {run['experiment']} must not; move it away, change the spec and run again."
         elif any(record[key] for key in ("metrics", "curve", "predictions", "labels")):
             yield f"{name} diverged and yet has results; {RESTORE}."
         return

@@ -75,9 +75,9 @@ def _library() -> tuple[ctypes.CDLL | None, str | None]:
 
 
 def _compiled(compiler: list[str]) -> ctypes.CDLL:
-    """The functions from the user's cache, where that has them; else compiled, into the cache if they load from there.
+    """Load the functions from the user's cache, or compile them into it.
 
-    They do not on a file system that is mounted with `noexec`: there they load from a temporary folder.
+    Where the cache cannot be used (a file system mounted with `noexec`), they load from a temporary folder.
     """
     # What the compiler is, and what this machine's processor can do: a shared home serves other machines too.
     target = _run([*compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
@@ -93,7 +93,7 @@ def _compiled(compiler: list[str]) -> ctypes.CDLL:
             with suppress(OSError, UserError):
                 write_atomically(cached, made.read_bytes())
                 return ctypes.CDLL(str(cached))
-        return ctypes.CDLL(str(made))  # which stays, also where its file does not
+        return ctypes.CDLL(str(made))  # stays loaded after its file is deleted
 
 
 def _run(command: list[str]) -> bytes:

@@ -29,7 +29,7 @@ class Attention(nn.Module):
         self.width, self.heads, self.dropout = width, heads, dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
-        # Not drawn yet, on the device that all else is made on.
+        # Not drawn yet; on the device of the other parameters.
         self.out_proj = nn.Linear(width, width, device="meta").to_empty(device=self.in_proj_weight.device)
         self.reset_parameters()
 

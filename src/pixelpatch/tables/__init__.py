@@ -115,7 +115,7 @@ def make_table(name: str, study: dict[str, Any], tables: Path) -> None:
 
 
 def footnote(name: str) -> str:
-    """What stands below the table `name`, one paragraph: the first of its module's docstring."""
+    """The note below the table `name`: the first paragraph of its module's docstring."""
     from pixelpatch.formatting import explanation
 
     return explanation(Path(__file__).with_name(f"{name}.py"))
@@ -155,12 +155,12 @@ def read_table(tables: Path, name: str, study: Mapping[str, Any] | None = None) 
         what = _unfit(path, columns) or str(error).strip()
         raise UserError(f"{path} is not a table ({what}); {RESTORE}.") from None
     for column, value in _strangers(table, study) if study else ():
-        raise UserError(f"{path} has {value!r} as {column}, which the study does not have; {RESTORE}.")
+        raise UserError(f"{path} has the {column} {value!r}, which is not in the study; {RESTORE}.")
     return table
 
 
 def _unfit(path: Path, columns: Mapping[str, str]) -> str | None:
-    """Which column of a table has what value, where a number or a truth value should be; None where none has."""
+    """The first value of a wrong type in a table, in words; None if there is none."""
     import pandas as pd
 
     with suppress(OSError, ValueError):  # no table at all
@@ -183,7 +183,7 @@ def _unfit(path: Path, columns: Mapping[str, str]) -> str | None:
 
 
 def _strangers(table: "pd.DataFrame", study: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The columns that name what the study lacks, and what that is."""
+    """(column, name) for every name in the table that the study does not have."""
     from pixelpatch.study import systems
 
     blocks = study["experiments"]
