@@ -77,7 +77,7 @@ def test_a_training_that_is_killed_says_what_probably_killed_it(checkout: Troubl
     said = snakemake.communicate()[0]
     assert snakemake.returncode == 1
     assert "Killed, probably out of memory: vit16_tiny seed0. The same command resumes" in said
-    assert re.search(r"with fewer --cores or with --resources mem_mb=[1-9]\d+\.$", said, re.MULTILINE)
+    assert re.search(r"use fewer --cores or --resources mem_mb=[1-9]\d+\.$", said, re.MULTILINE)
     assert not (checkout.folder / target).exists()
 
 
