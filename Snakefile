@@ -38,6 +38,7 @@ rule all:
 
 onstart:
     note_what_is_forced()
+    ASIDE.update(put_aside())
 
 
 onsuccess:

@@ -327,9 +327,10 @@ def test_a_record_of_another_run_is_replaced_and_that_is_said(
     write_record(path, read_record(path) | change)
     status, said = run("train", study, *HERE, "--only", "small")
     assert status == 0
-    assert f"small seed 0: {path} is of another run or spec; it will be replaced\n" in said
+    assert f"small seed 0: {path} is of another run or spec; it will be put aside\n" in said
     assert read_record(path)["predictions"] == json.loads(made["runs/small/seed0.json"])["predictions"]
     assert read_record(path)["seed"] == 0
+    assert change.items() <= read_record(path.with_name("seed0.json.replaced-1")).items()
     assert records(study.parent)["runs/small/seed1.json"] == made["runs/small/seed1.json"]
 
 

@@ -243,7 +243,7 @@ def test_provenance_says_where_a_run_was_made() -> None:
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
     assert made["versions"] == versions
     assert made["compiled"] is (kernels.library() is not None)
-    assert set(made) == {"device", "threads", "compiled", "versions", "git", "source"}
+    assert set(made) == {"device", "threads", "compiled", "build", "versions", "git", "source"}
     assert json.loads(canonical_json(made)) == made
     on_gpu = provenance(SPEC, device="NVIDIA H100", threads=2)
     assert on_gpu["source"] == source_digest(SPEC, gpu=True) != made["source"]
@@ -261,6 +261,10 @@ def test_git_knows_commit_and_changes(checkout: Path) -> None:
     assert git_state() == {"commit": commit, "dirty": True}
     (checkout / "src/pixelpatch/loss.py").unlink()
     (checkout / "src/pixelpatch/record.py").write_text("two\n")
+    assert git_state() == {"commit": commit, "dirty": True}
+    subprocess.run(
+        ["git", "-C", checkout, "update-index", "--assume-unchanged", "src/pixelpatch/record.py"], check=True
+    )
     assert git_state() == {"commit": commit, "dirty": True}
 
 

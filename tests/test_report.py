@@ -19,7 +19,7 @@ from pixelpatch.files import readable_json
 from pixelpatch.findings import findings
 from pixelpatch.report import SHOWN
 from pixelpatch.study import systems
-from pixelpatch.tables import NAMES, TIDY, read_table
+from pixelpatch.tables import NAMES, TIDY, read_table, seal
 
 STUDY = study(("preset", "full"))
 FIGURE = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
@@ -223,6 +223,7 @@ def test_a_file_of_another_version_is_named(
         (r"\nblog_cnn,", r"\n,", "has the experiment nan, which is not in the study"),
         (r",metric,", r",metrics,", "is not a table (it has no column metric)"),
         (r",[^,]+\n$", r",95.1%\n", "is not a table (its column value has '95.1%' where a number should be)"),
+        (r",[^,]+\n$", r",95.1\n", "was changed after it was written (see tidy.sha256); restore it"),
         (r"(\n\w+),0,", r"\1,,", "is not a table (its column seed has nothing where a whole number should be)"),
         (r"(\n\w+),0,\w+", r"\1,0,no", "is not a table (its column narrowed has 'no' where True or False should be)"),
     ],
@@ -233,6 +234,7 @@ def test_a_table_that_was_edited_by_hand_is_a_sentence(
     folder = tmp_path / "results"
     shutil.copytree(results, folder)
     table = folder / "tables/runs.csv"
+    seal(folder / "tables", ["runs"])
     text, count = re.subn(old, new, table.read_text(encoding="utf-8"), count=1)
     assert count == 1
     table.write_text(text, encoding="utf-8")

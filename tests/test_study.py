@@ -25,6 +25,7 @@ from pixelpatch.checks import KEYS, split_sizes
 from pixelpatch.data import make_splits
 from pixelpatch.errors import UserError
 from pixelpatch.study import merge, read_study, resolve, systems
+from pixelpatch.tables.settings import make
 from pixelpatch.training import train
 
 # The repository's own configuration
@@ -68,6 +69,13 @@ def test_resolving_changes_no_argument() -> None:
 def test_seeds_are_counted_or_named(seeds: Any, chosen: list[int]) -> None:
     for made in (study(("seeds", seeds)), study(("presets.laptop.seeds", seeds))):
         assert [run["seed"] for run in made["runs"] if run["experiment"] == "pixel_transformer"] == chosen
+
+
+def test_of_what_a_preset_narrows_the_settings_table_says_what_is_documented(tmp_path: Path) -> None:
+    rows = make(study(("preset", "smoke")), tmp_path).set_index(["system", "setting"])
+    assert rows.loc[("vit16_tiny", "training.epochs")].tolist() == ["1", "preset smoke", "stated: 10"]
+    rows = make(study(("preset", "full")), tmp_path).set_index(["system", "setting"])
+    assert rows.loc[("vit16_tiny", "training.epochs"), "value":"basis"].tolist() == ["10", "stated"]
 
 
 def test_a_preset_can_have_fewer_seeds_of_an_experiment() -> None:

@@ -1,5 +1,6 @@
 """What a study does when something goes wrong around it, by the real command: nothing lost, and words on the screen."""
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 from checkouts import Checkout
+
+from pixelpatch.record import read_record
 
 TABLE = "results/smoke/tables/claims.csv"  # asks for records, tidy tables and verdicts
 RECORD = "results/smoke/runs/vit16_tiny/seed0.json"
@@ -62,6 +65,20 @@ def test_a_record_that_is_right_is_kept_whatever_is_forced_and_the_screen_says_s
     assert (checkout.folder / RECORD).read_bytes() == before
     available = re.search(r"Provided resources: .*\bmem_mb\D+(\d+)", said)
     assert 0 < int(available[1]) <= psutil.virtual_memory().total // 10**6  # or what a container has of it
+
+
+def test_what_was_no_valid_record_is_put_aside_and_the_screen_says_so(checkout: Trouble) -> None:
+    """Whatever is forced: it may be the only trace of a run."""
+    record = checkout.folder / RECORD
+    right = record.read_bytes()
+    for number, damaged in enumerate((right[:-9], b""), start=1):
+        record.write_bytes(damaged)
+        status, said = checkout.study(RECORD, "--forcerun", "train")
+        assert status == 0
+        aside = f"{RECORD}.replaced-{number}"
+        assert f"What stood there is now: {aside}\n" in said
+        assert (checkout.folder / aside).read_bytes() == damaged
+        assert read_record(record)["metrics"] == json.loads(right)["metrics"]
 
 
 def test_a_training_that_is_killed_says_what_probably_killed_it(checkout: Trouble) -> None:

@@ -18,7 +18,7 @@ from pixelpatch.files import read_text, readable_json, write_atomically
 from pixelpatch.shortfalls import notes
 from pixelpatch.stopping import Paused, Stop, Stopped
 from pixelpatch.study import read_study, resolve
-from pixelpatch.tables import NAMES, TIDY, make_table, read_table
+from pixelpatch.tables import NAMES, TIDY, make_table, read_table, seal
 from pixelpatch.tracking import log_analysis, mode
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def collect(options: argparse.Namespace) -> None:
     tidy = collect_records(study, options.study.parent)._asdict() | {"facts": facts(study, load_mnist(options.data))}
     for name in TIDY:
         write_atomically(options.tables / f"{name}.csv", tidy[name].to_csv(index=False))
+    seal(options.tables, TIDY)
 
 
 def tables(options: argparse.Namespace) -> None:
@@ -147,6 +148,7 @@ def tables(options: argparse.Namespace) -> None:
     study = read_study(options.study)
     for name in options.names or NAMES:
         make_table(name, study, options.tables)
+    seal(options.tables, options.names or NAMES)
 
 
 def figure(options: argparse.Namespace) -> None:

@@ -107,10 +107,12 @@ def provenance(spec: dict[str, Any], *, device: str, threads: int) -> dict[str, 
 
     from pixelpatch.models import kernels
 
+    library = kernels.library()
     return {
         "device": device,
         "threads": threads,
-        "compiled": kernels.library() is not None,  # else PyTorch's operations alone: other bits, the same distribution
+        "compiled": library is not None,  # else PyTorch's operations alone: other bits, the same distribution
+        "build": Path(library._name).stem[:16] if library else None,  # of compiler, flags, processor and source
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": numpy.__version__},
         "git": _git_state(),
         "source": source_digest(spec, gpu=on_gpu(device)),
@@ -149,11 +151,13 @@ def _git_state() -> dict[str, Any]:
     try:
         if not os.path.samefile(git("rev-parse", "--show-toplevel"), root):
             return unversioned
-        tracked = set(git("ls-files", "-z").split("\0"))
+        listed = [entry.partition(" ") for entry in git("ls-files", "-v", "-z").split("\0") if entry]
+        tracked = {name for _, _, name in listed}
+        hidden = any(tag != "H" for tag, _, _ in listed)  # git was told to assume them unchanged
         files = {path.relative_to(package).as_posix() for kind in ("*.py", "*.c") for path in package.rglob(kind)}
         if not files & tracked:
             return unversioned
-        changed = git("status", "--porcelain", "--untracked-files=no") or files - tracked
+        changed = hidden or git("status", "--porcelain", "--untracked-files=no") or files - tracked
         return {"commit": git("rev-parse", "--verify", "HEAD"), "dirty": bool(changed)}
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         why = "it is not installed" if isinstance(error, FileNotFoundError) else error

@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ class Run:
             return False
         record = read_record(self.record)
         if not self._is_of_this_run(record):
-            self.say(f"{self.record} is of another run or spec; it will be replaced")
+            self.say(f"{self.record} is of another run or spec; it will be put aside")
             return False
         same = self._is_of_this_code(record)
         advice = "" if same else ", made by another version of the training code: move it away to have it made anew"
@@ -98,8 +99,9 @@ class Run:
         """Train, from where an attempt that was stopped left off, and write the record.
 
         A run that another process works on is left alone, and the answer False, unless `wait` says to wait for it.
-        A record of this very run, made by this very code, is kept. Raises Stopped and Paused as `train` does, Diverged
-        unless that is a result (and recorded, without any score), and UserError where a file cannot be written.
+        A record of this very run, made by this very code, is kept; anything else in its place is put aside when the new
+        one is written. Raises Stopped and Paused as `train` does, Diverged unless that is a result (and recorded,
+        without any score), and UserError where a file cannot be written.
         """
         lock = self.new_lock()
         if not lock.take():
@@ -178,10 +180,19 @@ class Run:
             lost.append(f"the locked versions ({', '.join(other)})")
         if lost:
             result["provenance"]["lost"] = lost
+        self._put_aside()
         record(self.record, self.spec["training"]["epochs"], result)
         scores = [f"{key} {value:.4g}" for key, value in result["metrics"].items() if key.startswith("test/")]
         came_out = ", ".join(scores) or result["provenance"]["diverged"]
         self.say(f"{came_out}, {result['timing']['seconds']:.0f} s → {self.record}")
+
+    def _put_aside(self) -> None:
+        """Rename what stands in the record's place, and say so: it may be the only trace of another run."""
+        if self.record.exists():
+            names = (self.record.with_name(f"{self.record.name}.replaced-{number}") for number in count(1))
+            aside = next(path for path in names if not path.exists())
+            self.record.rename(aside)
+            self.say(f"{self.record} was no valid record of this run and code; it is now {aside}")
 
     def _made(self) -> bool:
         """Whether there is a valid record of this very run, made by this very code."""

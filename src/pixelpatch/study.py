@@ -16,7 +16,7 @@ from pixelpatch.checks import complete, differing, instead, spec_problems, split
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_json
 from pixelpatch.metrics import EXACT, curve_length, curves_of, facts_of, metrics_of
-from pixelpatch.questions import has, identification_problems, patch_problems
+from pixelpatch.questions import at, has, identification_problems, patch_problems
 from pixelpatch.record import PROGRESS, progress_file
 from pixelpatch.schema import of_specs, schema_problems, unfit_values
 from pixelpatch.variants import extend, merge, of_family, shown, vary
@@ -35,10 +35,10 @@ def resolve(config: Json, schema: Json) -> Json:
 
     Returns the `format`; the preset's name; `analysis`; `identify`; `patches`; `experiments` (title, source,
     resources, claims, `basis` and, by it, the settings that are `unstated`; `may_diverge`; `equivalent_to`, `mends`,
-    `author_run` and `vary` or None; the `spec` as it will run, whether that is `narrowed`, and how; whether it is
-    `selected`; and the seeds `wanted` by the preset); and `runs`, one per selected experiment × seed, each with the
-    path of its record below the preset's results folder. With `seeds: recorded`, a run in progress has the path of its
-    progress file instead.
+    `author_run` and `vary` or None; the `spec` as it will run, whether that is `narrowed`, how,
+    and the `documented` values of what is; whether it is `selected`; and the seeds `wanted` by the preset); and `runs`,
+    one per selected experiment × seed, each with the path of its record below the preset's results folder. With
+    `seeds: recorded`, a run in progress has the path of its progress file instead.
     Raises UserError with one sentence per problem.
     """
     problems = list(unfit_values(config))
@@ -62,6 +62,11 @@ def resolve(config: Json, schema: Json) -> Json:
             "spec": spec,
             "narrowed": spec != block["spec"],
             "narrowing": "; ".join(_narrowing(block["spec"], spec)),
+            "documented": {
+                path: at(block["spec"], path)
+                for path in sorted(differing(spec, block["spec"]))
+                if has(block["spec"], path)
+            },
             "claims": block.get("claims", {}),
             "basis": block.get("basis", {}),
             "unstated": open_settings(block["spec"], block["basis"]) if "basis" in block else [],

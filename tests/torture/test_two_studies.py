@@ -191,4 +191,4 @@ def test_two_analyses_at_once_write_what_one_writes(checkout: Folder, thorough: 
         for folder in ("once", "twice")
     )
     assert once == twice
-    assert len(once) == (21 if thorough else 9)
+    assert len(once) == (23 if thorough else 11)

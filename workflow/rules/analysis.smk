@@ -30,6 +30,7 @@ rule collect:
         study=f"{RESULTS}/study.json",
     output:
         update(expand(f"{RESULTS}/tables/{{tidy}}.csv", tidy=TIDY)),
+        update(f"{RESULTS}/tables/tidy.sha256"),
     log:
         f"logs/{STUDY['preset']}/collect.log",
     localrule: True
@@ -58,6 +59,7 @@ rule tables:
             category="Tables",
         ),
         update(expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=TABLES, format=["md", "tex"])),
+        update(f"{RESULTS}/tables/tables.sha256"),
     log:
         f"logs/{STUDY['preset']}/tables.log",
     localrule: True

@@ -2,6 +2,7 @@
 import shlex
 
 BEFORE = {}  # the inodes of records that trainings were to make again
+ASIDE = set()  # what earlier trainings put aside
 
 
 def inode(path):
@@ -17,8 +18,18 @@ def note_what_is_forced():
                 BEFORE[job.output[0]] = inode(job.output[0])
 
 
+def put_aside():
+    """Files that a training found in its record's place, and that were no valid record of it."""
+    return set(Path(RESULTS).glob("runs/*/*.json.replaced-*"))
+
+
 def say_what_was_kept():
-    """A right record is evidence, which no option overwrites."""
+    """No option overwrites evidence."""
+    if new := sorted(map(str, put_aside() - ASIDE)):
+        logger.warning(
+            f"Made {len(new)} records again that were damaged, or of another spec or code. What stood there is now: "
+            + ", ".join(new)
+        )
     kept = [path for path in sorted(BEFORE) if BEFORE[path] and BEFORE[path] == inode(path)]
     if kept:
         logger.warning(

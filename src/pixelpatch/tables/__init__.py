@@ -5,14 +5,15 @@ A table's module says in its docstring what a reader learns from it, which stand
 tables in the folder `tables`, and `view(frame, study)`: the columns that a reader sees, strings only.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixelpatch.errors import RESTORE, UserError
-from pixelpatch.files import write_atomically
+from pixelpatch.files import read_text, write_atomically
 
 # pandas is imported where it is used: the command line asks for the names alone, and trains where there is none.
 if TYPE_CHECKING:
@@ -135,10 +136,38 @@ def write_table(frame: "pd.DataFrame", stem: Path, *, caption: str, view: "pd.Da
     write_atomically(stem.with_name(f"{stem.name}.tex"), latex_table(view, caption, f"tab:{stem.name}"))
 
 
+def seal(tables: Path, names: Iterable[str]) -> None:
+    """Note the SHA-256 of the CSV tables `names`, as `sha256sum` does, so that an edited one is recognised.
+
+    Those of TIDY in `tidy.sha256` in the folder `tables`, all others in `tables.sha256`.
+    """
+    for path in (Path(tables) / f"{name}.csv" for name in names):
+        sums = _sums(_seal(path)) | {path.name: _sha256(path)}
+        write_atomically(_seal(path), "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
+
+
+def _sealed(path: Path) -> bool:
+    """Whether a table is as it was written, so far as that is known: one that is made by hand has no seal."""
+    return _sums(_seal(path)).get(path.name) in (None, _sha256(path))
+
+
+def _seal(path: Path) -> Path:
+    return path.with_name("tidy.sha256" if path.stem in TIDY else "tables.sha256")
+
+
+def _sums(file: Path) -> dict[str, str]:
+    lines = read_text(file).splitlines() if file.exists() else []
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def read_table(tables: Path, name: str, study: Mapping[str, Any] | None = None) -> "pd.DataFrame":
     """The tidy table `<tables>/<name>.csv`; floats come back bit for bit, `documented` stays text as printed.
 
-    Raises UserError where the file is missing, is not such a table, or names what `study` does not have.
+    Raises UserError where the file is missing, is not such a table, was edited, or names what `study` does not have.
     """
     import pandas as pd
 
@@ -156,6 +185,8 @@ def read_table(tables: Path, name: str, study: Mapping[str, Any] | None = None) 
         raise UserError(f"{path} is not a table ({what}); {RESTORE}.") from None
     for column, value in _strangers(table, study) if study else ():
         raise UserError(f"{path} has the {column} {value!r}, which is not in the study; {RESTORE}.")
+    if not _sealed(path):
+        raise UserError(f"{path} was changed after it was written (see {_seal(path).name}); {RESTORE}.")
     return table
 
 
