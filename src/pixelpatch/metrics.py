@@ -59,6 +59,8 @@ def limits(metric: str, spec: dict[str, Any]) -> tuple[float, float]:
         return 0.0, 100.0
     if metric.endswith("correct"):
         return 0.0, float(sizes(spec["data"])["test"])
+    if metric.endswith("epoch"):
+        return 1.0, float(spec["training"]["epochs"])
     # A softmax before the cross-entropy leaves ten classes a loss of at least −log(e / (e + 9)).
     floor = math.log(1 + 9 / math.e) if spec["training"]["softmax_before_loss"] else 0.0
     return (floor if metric.endswith("loss") else 0.0), math.inf

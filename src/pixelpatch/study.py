@@ -22,7 +22,7 @@ from pixelpatch.schema import of_specs, schema_problems, unfit_values
 from pixelpatch.variants import extend, merge, of_family, shown, vary
 
 Json = dict[str, Any]
-STUDY_FORMAT = 1  # of study.json; to be increased when readers need other keys
+STUDY_FORMAT = 2  # of study.json; to be increased when readers need other keys
 RECORDED = "recorded"  # seeds: those that have a record already
 OF_CURVES = ("curve", "falls_every_epoch", "dips_at")
 KINDS = ("documented", *OF_CURVES, "better_than", "first_labels")  # of claims
@@ -33,12 +33,12 @@ NO_SYSTEMS = ("author_run", "equivalent_to", "mends", "vary")  # keys of experim
 def resolve(config: Json, schema: Json) -> Json:
     """The study that `config` describes, valid under the JSON schema `schema`.
 
-    Returns the `format`; the preset's name; `analysis`; `identify`; `patches`; `experiments` (title, source,
+    Returns the `format`; the preset's name; `analysis`; `identify`; `patches`; `experiments` (title, source, write_up,
     resources, claims, `basis` and, by it, the settings that are `unstated`; `may_diverge`; `equivalent_to`, `mends`,
-    `author_run` and `vary` or None; the `spec` as it will run, whether that is `narrowed`, how,
-    and the `documented` values of what is; whether it is `selected`; and the seeds `wanted` by the preset); and `runs`,
-    one per selected experiment × seed, each with the path of its record below the preset's results folder. With
-    `seeds: recorded`, a run in progress has the path of its progress file instead.
+    `author_run` and `vary` or None; the `spec` as it will run, whether that is `narrowed`, how, and the `documented`
+    values of what is; whether it is `selected`; and the seeds `wanted` by the preset); and `runs`, one per selected
+    experiment × seed, each with the path of its record below the preset's results folder. With `seeds: recorded`, a run
+    in progress has the path of its progress file instead.
     Raises UserError with one sentence per problem.
     """
     problems = list(unfit_values(config))
@@ -58,6 +58,7 @@ def resolve(config: Json, schema: Json) -> Json:
         experiments[name] = {
             "title": block["title"],
             "source": block["source"],
+            "write_up": block.get("write_up", name),
             "resources": block["resources"],
             "spec": spec,
             "narrowed": spec != block["spec"],

@@ -19,6 +19,7 @@ OWN = (
     "mends",
     "basis",
     "vary",
+    "write_up",
 )  # keys that are not inherited
 
 

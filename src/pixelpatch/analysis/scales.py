@@ -1,0 +1,70 @@
+"""The scale on which a metric is judged: no end in sight, so neither an interval nor a mean can be impossible."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from pixelpatch.metrics import limits, sizes
+
+FLOAT32_STEP = 1e-7  # losses are computed in float32
+PERCENT = 0.01
+
+
+class Scale(NamedTuple):
+    """A logit between `low` and `high`, or a logarithm above `low` where `high` is infinite. Values come in `step`s.
+
+    Half a step is added on both sides, so that the ends themselves have a place: of k right among N, the empirical
+    logit log((k + ½) / (N − k + ½)) (Cox & Snell, *Analysis of Binary Data*, 1989).
+    """
+
+    low: float
+    high: float
+    step: float
+
+    def of(self, values: ArrayLike) -> np.ndarray:
+        """Values in the metric's unit → on the scale, in the same shape. What lies beyond an end is taken as there."""
+        values = np.clip(np.asarray(values, dtype=float), self.low, self.high)
+        above = np.log(values - self.low + self.step / 2)
+        return above if np.isinf(self.high) else above - np.log(self.high - values + self.step / 2)
+
+    def back(self, places: ArrayLike) -> np.ndarray:
+        """Places on the scale → in the metric's unit, in the same shape."""
+        places = np.asarray(places, dtype=float)
+        if np.isinf(self.high):
+            with np.errstate(over="ignore"):  # an interval of two seeds may well end at infinity
+                return np.maximum(self.low + np.exp(places) - self.step / 2, self.low)
+        reach = self.high - self.low + self.step
+        return np.clip(self.low + reach * special.expit(places) - self.step / 2, self.low, self.high)
+
+    def rounding(self, places: ArrayLike) -> np.ndarray:
+        """The standard deviation, on the scale, of rounding to a step: a step's length at `places`, over √12."""
+        values = self.back(places)
+        return (self.of(values + self.step / 2) - self.of(values - self.step / 2)) / np.sqrt(12)
+
+
+def scale_of(metric: str, spec: dict[str, Any]) -> Scale:
+    """The scale of a metric of runs of `spec`."""
+    low, high = limits(metric, spec)
+    if metric.endswith("loss"):
+        return Scale(low, high, FLOAT32_STEP)
+    if metric.endswith("accuracy"):
+        answers = sizes(spec["data"])[metric.split("/")[0]] * (4 if metric.endswith("digit_accuracy") else 1)
+        return Scale(low, high, (high - low) / answers)
+    return Scale(low, high, 1.0)
+
+
+def tolerance_of(metric: str, spec: dict[str, Any], tolerances: dict[str, float], documented: ArrayLike) -> np.ndarray:
+    """How far from `documented` a narrow interval may reach, in the metric's unit: an array of its shape.
+
+    `tolerances` is `analysis.tolerance` of the configuration: `accuracy` in points (of a count, in percent of all),
+    `loss` in percent of what lies above the loss's floor, `epoch` in epochs.
+    """
+    documented = np.asarray(documented, dtype=float)
+    low, high = limits(metric, spec)
+    if metric.endswith("loss"):
+        return PERCENT * tolerances["loss"] * (documented - low)
+    if metric.endswith("epoch"):
+        return np.full(documented.shape, float(tolerances["epoch"]))
+    return np.full(documented.shape, PERCENT * tolerances["accuracy"] * (high - low))

@@ -1,0 +1,151 @@
+"""When does a documented number reproduce? The rule, as a paper's methods section would give it.
+
+**What is compared.** A write-up documents one run, as precisely as it prints it: "95.01" is anything from 95.005 to
+95.015. We hold it against our own runs, one per seed, and ask two questions. Could the documented run be one more of
+ours? And do our runs pin the number down, so that the answer means something?
+
+**Scale.** Everything is computed on one scale per metric, on which the metric has no end (`analysis.scales`):
+accuracies, counts and epochs on a logit between their least and largest possible value, losses as the logarithm of what
+lies above their floor. There our n values are taken as independent and normal, with mean m and standard deviation s.
+Intervals are carried back to the metric's own unit, so they never hold what is impossible. Metrics come in steps (a
+count of images, an epoch): s is never taken as smaller than the standard deviation of rounding to one step.
+
+**Could it be one of ours?** Let d be the distance from m to the nearest value that would be printed as documented. If
+the documented run were one more of ours, t = d / (s √(1 + 1/n)) would follow Student's distribution with n − 1 degrees
+of freedom. `p_value` is its two-sided p-value. The interval is the *prediction interval* for one more run at
+confidence 1 − α: m ± t s √(1 + 1/n) (Hahn & Meeker, *Statistical Intervals*, 1991). A curve is one test over its E
+epochs: its p-value is E times the smallest of its epochs, and its interval at each epoch is taken at 1 − α / E
+(Bonferroni; it holds under any dependence between epochs).
+
+**Is the answer precise enough?** An interval is *narrow* where half its length is at most the metric's tolerance, of a
+curve at every epoch. Tolerances stand in the configuration, under `analysis.tolerance`, each with its reason.
+
+**Families.** All numbers and curves that one write-up documents of its systems' runs form one family, whose size m is
+fixed before anything runs: a number without runs counts as p = 1. Their p-values are corrected by Holm within it
+(`p_holm`), so the chance of any false "differs" in a write-up stays below α, and no other write-up can change a
+verdict. Exact facts and claims in words (a property of a curve, one system better than another) stand outside.
+
+**Classes.** Let n seeds, and then infinitely many of the same mean and spread, each answer by the first that holds:
+
+1. *differs*: p_holm < α;
+2. *between*: the uncorrected p < α;
+3. *reproduced*: the interval is narrow;
+4. *wide*: it is not.
+
+The verdict follows from both answers:
+
+* `higher`, `lower` (ours is the higher, the lower): *differs* at n seeds. A value outside differs, however wide the
+  interval.
+* `reproduced`: *reproduced* at n seeds. As its p-value is not corrected, it does not become easier when a write-up
+  documents more numbers.
+* `borderline`: *between*, now and with any number of seeds.
+* `compatible`, "compatible, but the protocol scatters": *wide*, now and with any number of seeds. The documented number
+  may be one of our runs, but so may many others.
+* `undecided`: *between* or *wide* now, and something else with more seeds. The note says about how many more, at the
+  present mean and spread. They are an estimate from few seeds, so the true number can be several times larger.
+
+With fewer than `analysis.minimum_seeds` seeds (two at the least) nothing is tested, and the verdict is `undecided`.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from pixelpatch.analysis.scales import Scale
+from pixelpatch.analysis.statistics import ROUNDING, mean_and_spread
+
+DIFFERS, BETWEEN, REPRODUCED, WIDE = "differs", "between", "reproduced", "wide"
+MOST_SEEDS = 1000  # beyond this, no number of seeds is suggested
+
+
+class Distance:
+    """How far what is documented lies from our runs, and how wide they scatter: see the module for the rule.
+
+    `values` are ours, of shape (seeds,) or, of a curve, (seeds, epochs), at least two seeds. `low` and `high` are the
+    ends of what would be printed as documented, and `tolerance` the half width of a narrow interval, in the metric's
+    unit: numbers or, of a curve, arrays of shape (epochs,).
+    """
+
+    def __init__(
+        self, values: ArrayLike, low: ArrayLike, high: ArrayLike, *, scale: Scale, tolerance: ArrayLike, alpha: float
+    ) -> None:
+        values = np.asarray(values, dtype=float)
+        self.n, self.scale, self.alpha = len(values), scale, alpha
+        values = values.reshape(self.n, -1)
+        self.tolerance = np.broadcast_to(np.asarray(tolerance, dtype=float), values.shape[1:])
+        self._mean, spread = mean_and_spread(scale.of(values))
+        self._spread = np.maximum(spread, scale.rounding(self._mean))
+        below, above = scale.of(low) - self._mean, self._mean - scale.of(high)
+        distance = np.maximum(np.maximum(below, above), 0)
+        distance = np.where(distance <= ROUNDING * np.maximum(1, np.abs(self._mean)), 0, distance)
+        self._surprise = distance / self._spread
+        self._sign = np.where(above > below, 1, -1)
+
+    @cached_property
+    def worst(self) -> int:
+        """The position on a curve, from 0, at which the documented value lies farthest out (the first of equals)."""
+        return int(np.argmax(self._surprise))
+
+    @property
+    def sign(self) -> int:
+        """1 where ours is the higher at the worst position, −1 where it is the lower."""
+        return int(self._sign[self.worst])
+
+    def p_value(self, n: float | None = None) -> float:
+        """The two-sided p-value at `n` seeds of the present mean and spread: the present number, or up to infinity."""
+        n = self.n if n is None else n
+        p = 2 * stats.t.sf(self._surprise[self.worst] / np.sqrt(1 + 1 / n), n - 1)
+        return min(1.0, len(self._surprise) * float(p))
+
+    def interval(self, n: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The prediction interval at `n` seeds, low and high, in the metric's unit: shape (epochs,), or (1,)."""
+        n = self.n if n is None else n
+        level = self.alpha / (2 * len(self._surprise))
+        reach = stats.t.isf(level, n - 1) * self._spread * np.sqrt(1 + 1 / n)
+        return self.scale.back(self._mean - reach), self.scale.back(self._mean + reach)
+
+    def narrow(self, n: float | None = None) -> bool:
+        """Whether half the length of the interval is at most the tolerance, everywhere."""
+        low, high = self.interval(n)
+        return bool(((high - low) / 2 <= self.tolerance).all())
+
+    def verdict(self, p_holm: float, multiplier: float) -> str:
+        """The verdict, given the corrected p-value and the factor by which Holm multiplies this one."""
+        now = self._class(self.n, p_holm)
+        if now == DIFFERS:
+            return "higher" if self.sign > 0 else "lower"
+        if now == REPRODUCED:
+            return "reproduced"
+        if now == self._class(np.inf, multiplier * self.p_value(np.inf)):
+            return "borderline" if now == BETWEEN else "compatible"
+        return "undecided"
+
+    def more_seeds(self, multiplier: float) -> int | None:
+        """About how many more seeds would change the class that an `undecided` value has now, to one that lasts.
+
+        That is at the present mean and spread, p-values being multiplied as now. None for more than MOST_SEEDS.
+        """
+        lasting = {DIFFERS, REPRODUCED, self._class(np.inf, multiplier * self.p_value(np.inf))}
+        for more in _steps():
+            n = self.n + more
+            if self._class(n, multiplier * self.p_value(n)) in lasting:
+                return more
+        return None
+
+    def _class(self, n: float, p_holm: float) -> str:
+        if p_holm < self.alpha:
+            return DIFFERS
+        if self.p_value(n) < self.alpha:
+            return BETWEEN
+        return REPRODUCED if self.narrow(n) else WIDE
+
+
+def _steps() -> Iterator[int]:
+    """1, 2, 3, … up to 100, then in steps of a twentieth, up to MOST_SEEDS."""
+    more = 1
+    while more <= MOST_SEEDS:
+        yield more
+        more += max(1, more // 20 if more > 100 else 1)
