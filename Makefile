@@ -101,7 +101,7 @@ FOUND := $(strip $(shell test -x .venv/bin/python && test -x .venv/bin/snakemake
 	.venv/bin/python -m pip --python= install --quiet --disable-pip-version-check \
 		--no-user --target= --prefix="$$PWD/.venv" --root=/ uv==$(UV_VERSION)
 	$(UV_INSTALL) --editable ".[study,test]"
-	@.venv/bin/snakemake --version >/dev/null && .venv/bin/python -c 'import pixelpatch' || \
+	@.venv/bin/snakemake --version >/dev/null 2>&1 && .venv/bin/python -c 'import pixelpatch' || \
 		{ echo 'uv did not install snakemake or pixelpatch into .venv. A uv.toml may be the cause; to ignore it: UV_NO_CONFIG=1 make' >&2; exit 1; }
 	pwd -P >$@
 

@@ -60,16 +60,17 @@ def test_runs_like_the_documented_one_reproduce_all_that_it_says_of_itself() -> 
     table = judged(study_of({"pit": PIT}), {"pit": runs})
     verdicts = table[table.kind != "self-check"].verdict.to_dict()
     assert verdicts.pop("accuracy-dips-three-times") == "undecided"  # the runs dip where its table does
+    assert verdicts.pop("best-epoch") == "undecided"  # five seeds leave more than two epochs on either side
     assert set(verdicts.values()) == {"reproduced"}
 
 
 def test_a_run_of_the_same_system_is_seldom_called_different() -> None:
     """Five claims, all true: the chance that the study refutes any of them stays below alpha."""
     rng, trials, refuted = np.random.default_rng(6), 400, 0
-    claims = {f"claim-{k}": {"metric": f"metric/{k}"} for k in range(5)}
+    claims = {f"claim-{k}": {"metric": f"test/k{k}_accuracy"} for k in range(5)}
     for _ in range(trials):
         documented = rng.normal(95, 0.3, 5)
         said = {name: claim | {"documented": f"{documented[k]:.2f}"} for k, (name, claim) in enumerate(claims.items())}
-        runs = {f"metric/{k}": rng.normal(95, 0.3, 4).tolist() for k in range(5)}
+        runs = {f"test/k{k}_accuracy": rng.normal(95, 0.3, 4).tolist() for k in range(5)}
         refuted += bool(judged(study_of({"pit": said}), {"pit": runs}).verdict.isin(["higher", "lower"]).any())
     assert refuted / trials < ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / trials)

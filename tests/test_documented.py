@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelpatch.analysis.documented import Printed, documented_text, falls, kind_of, printed, self_check, shows
+from pixelpatch.analysis.documented import (
+    Printed,
+    documented_number,
+    documented_text,
+    falls,
+    kind_of,
+    printed,
+    self_check,
+    shows,
+)
 from pixelpatch.errors import UserError
 
 
@@ -22,14 +31,22 @@ from pixelpatch.errors import UserError
     ],
 )
 def test_the_last_printed_digit_gives_the_precision(text: str, times: int, low: str, high: str) -> None:
-    value, half_unit = printed(text, "here", times)
-    assert (value - half_unit, value + half_unit) == (Decimal(low), Decimal(high))
+    shown = printed(text, "here", times)
+    assert (shown.low, shown.high) == (Decimal(low), Decimal(high))
+    assert shown.half_unit == (Decimal(high) - Decimal(low)) / 2
+
+
+def test_a_number_that_may_be_cut_off_says_within_what_it_lies() -> None:
+    claim = {"documented": "93", "within": ["92.5", "94"]}
+    assert documented_number(claim, "here") == (Decimal(93), Decimal("92.5"), Decimal(94))
+    with pytest.raises(UserError, match=r"here\.within is 93\.5 to 94, without the documented 93; give its ends"):
+        documented_number(claim | {"within": ["93.5", "94"]}, "here")
 
 
 @given(st.decimals(-1000, 1000, places=3), st.integers(0, 3))
 def test_what_rounds_to_the_printed_number_is_within_half_a_unit(value: Decimal, places: int) -> None:
     shown = printed(f"{value:.{places}f}", "here")
-    assert abs(value - shown.value) <= shown.half_unit
+    assert shown.low <= value <= shown.high
 
 
 @pytest.mark.parametrize("text", [95.01, 95, None, "", "about 95", "nan", "inf", "95,01", ["95.01"]])
@@ -130,4 +147,4 @@ def test_a_misprinted_curve_is_named() -> None:
 
 
 def test_a_printed_number_is_exact() -> None:
-    assert printed("0.1", "here", 3) == Printed(Decimal("0.3"), Decimal("0.15"))
+    assert printed("0.1", "here", 3) == Printed(Decimal("0.3"), Decimal("0.15"), Decimal("0.45"))

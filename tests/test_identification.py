@@ -94,7 +94,7 @@ def test_the_cell_that_made_the_documents_is_identified(rate: float, epoch: int)
     assert set(chosen["epochs"]) == {epoch}
     assert chosen["compatible"].all()
     tested = predicted[predicted["identified"]].set_index("variant")
-    assert tested.loc["width 16", "verdict"] == "reproduced"
+    assert tested.loc["width 16", "verdict"] == "not refuted"
     assert tested.loc["width 8", "verdict"] == "lower"
     assert len(predicted) == len(RATES) * EPOCHS * len(WIDTHS)
 

@@ -105,9 +105,6 @@ def test_fewer_than_two_seeds_say_nothing(values: list[float]) -> None:
     assert np.isnan(ours.prediction_interval(values, 0.95)).all()
     assert math.isnan(ours.prediction_p_value(values, 95, 0.5))
     assert math.isnan(ours.limiting_p_value(values, 95, 0.5))
-    assert ours.seeds_needed(values, 50, 0.5, 0.05) is None
-    assert np.isnan(ours.simultaneous_band(np.reshape(values, (-1, 1)), 0.95)).all()
-    assert math.isnan(ours.simultaneous_test(np.reshape(values, (-1, 1)), [95.0], [0.5]).p_value)
     for a, b in ((values, SAMPLE), (SAMPLE, values)):
         assert np.isnan(ours.welch(a, b, 0.95)[1:]).all()
         assert math.isnan(ours.hedges_g(a, b))
@@ -129,73 +126,17 @@ def test_limiting_p_value_is_approached_from_above_as_seeds_are_added() -> None:
     assert p_values[-1] == pytest.approx(limit, rel=1e-3)
 
 
-@given(st.integers(2, 8), st.floats(0, 8), st.floats(0.001, 0.2))
-def test_seeds_needed_is_the_least_number_that_decides(n: int, distance: float, alpha: float) -> None:
-    documented = 95 + distance * 0.3
-    sample = with_moments(n, 95, 0.3)
-    limit = ours.limiting_p_value(sample, documented, 0)
-    needed = ours.seeds_needed(sample, documented, 0, alpha)
-    assume(abs(limit - alpha) > 1e-3 * alpha)  # else the least number is beyond what an array can hold
-    if limit >= alpha:
-        assert needed is None
-        return
-    assert needed > n
-    assert ours.prediction_p_value(with_moments(needed, 95, 0.3), documented, 0) < alpha * (1 + 1e-9)
-    if needed > n + 1:
-        assert ours.prediction_p_value(with_moments(needed - 1, 95, 0.3), documented, 0) >= alpha * (1 - 1e-9)
-
-
-def test_band_of_one_epoch_is_the_prediction_interval() -> None:
-    low, high = ours.simultaneous_band(np.transpose([SAMPLE]), 0.9)
-    assert (low[0], high[0]) == ours.prediction_interval(SAMPLE, 0.9)
-
-
-def correlated_curves(rng: np.random.Generator, n: int, epochs: int, correlation: float) -> np.ndarray:
-    """Curves whose epochs follow an autoregression, as those of a training run do: shape (n, epochs)."""
-    noise = rng.normal(size=(n, epochs))
-    for epoch in range(1, epochs):
-        noise[:, epoch] = correlation * noise[:, epoch - 1] + math.sqrt(1 - correlation**2) * noise[:, epoch]
-    return np.linspace(50, 95, epochs) + noise
-
-
-@pytest.mark.parametrize("correlation", [0.0, 0.9])
-def test_band_holds_one_whole_new_curve_at_least_as_often_as_it_says(correlation: float) -> None:
-    rng, trials, held, accepted = np.random.default_rng(1), 1500, 0, 0
-    for _ in range(trials):
-        *sample, new = correlated_curves(rng, 6, 25, correlation)
-        low, high = ours.simultaneous_band(sample, 0.95)
-        inside = bool(((low <= new) & (new <= high)).all())
-        held += inside
-        accepted += ours.simultaneous_test(sample, new, np.zeros(25)).p_value >= 0.05
-    assert held == accepted
-    assert held / trials > 0.95 - 3 * math.sqrt(0.95 * 0.05 / trials)
-    assert held < trials
-
-
-def test_curve_test_names_the_most_extreme_epoch_and_our_side_of_it() -> None:
-    curves = correlated_curves(np.random.default_rng(2), 5, 10, 0.8)
-    documented = curves.mean(axis=0)
-    documented[6] += 4 * curves[:, 6].std(ddof=1)
-    documented[3] -= 3 * curves[:, 3].std(ddof=1)
-    test = ours.simultaneous_test(curves, documented, np.full(10, 0.005))
-    assert (test.epoch, test.sign) == (7, -1)
-    there = (curves[:, 6], documented[6], 0.005)
-    assert test.p_value == pytest.approx(10 * ours.prediction_p_value(*there), abs=0)
-    assert test.limiting_p_value == pytest.approx(10 * ours.limiting_p_value(*there), abs=0)
-    level = test.p_value
-    assert ours.simultaneous_test(curves, documented, np.full(10, 0.05)).p_value > level
-
-
-def test_curve_inside_its_rounding_everywhere_is_no_surprise() -> None:
-    curves = correlated_curves(np.random.default_rng(3), 5, 10, 0.8)
-    test = ours.simultaneous_test(curves, np.round(curves.mean(axis=0), 1), np.full(10, 0.05))
-    assert (test.p_value, test.limiting_p_value, test.sign) == (1, 1, 0)
-
-
 def test_holm_by_hand_and_what_is_not_tested_is_no_part_of_the_family() -> None:
     adjusted, multiplier = ours.holm([0.03, np.nan, 0.01, 0.02, 0.9])
     np.testing.assert_allclose(adjusted, [0.06, np.nan, 0.04, 0.06, 0.9])
     np.testing.assert_array_equal(multiplier, [2, np.nan, 4, 3, 1])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.integers(0, 6))
+def test_planned_tests_without_a_p_value_count_as_one(p_values: list[float], missing: int) -> None:
+    adjusted, multiplier = ours.holm([*p_values, np.nan], len(p_values) + missing)
+    np.testing.assert_allclose(adjusted[:-1], ours.holm([*p_values, *[1.0] * missing]).adjusted[: len(p_values)])
+    assert np.isnan([adjusted[-1], multiplier[-1]]).all()
 
 
 @given(st.lists(st.sampled_from([0.001, 0.01, 0.02, 0.3, 0.7, 1.0]), min_size=1, max_size=8))

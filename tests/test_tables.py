@@ -27,7 +27,8 @@ STUDY = {"analysis": {"alpha": 0.1}}
 CLAIM = {
     "system": "blog_vit", "claim": "test-accuracy", "text": "90 % right", "kind": "number", "metric": "test/accuracy",
     "documented": "90.380", "replicated_mean": 89.8312, "replicated_std": 0.7216, "n_seeds": 10, "interval_low": 88.12,
-    "interval_high": 91.54, "p_value": 0.4, "p_holm": 0.8, "effect_size": NAN, "verdict": "reproduced", "note": "",
+    "interval_high": 91.54, "off": -0.5488, "off_unit": "points", "rank": 3, "p_value": 0.4, "p_holm": 0.8,
+    "effect_size": NAN, "verdict": "reproduced", "note": "",
 }  # fmt: skip
 
 
@@ -155,24 +156,38 @@ def test_a_missing_or_broken_table_is_told_in_one_sentence(tmp_path: Path) -> No
 
 
 def test_what_claims_view_shows_of_every_kind_of_claim() -> None:
+    nowhere = {"off": NAN, "rank": NAN}
     table = claims(
         {},
         {"kind": "curve", "documented": "2.2 1.9 1.5", "replicated_mean": NAN, "replicated_std": NAN, "n_seeds": 0,
-         "interval_low": NAN, "interval_high": NAN, "p_holm": NAN, "verdict": "not tested", "note": "reduced budget"},
-        {"kind": "property", "documented": "1", "replicated_mean": 0.75, "replicated_std": NAN, "n_seeds": 4},
-        {"kind": "better", "documented": "7.17", "verdict": "lower", "p_holm": 0.0001},
+         "interval_low": NAN, "interval_high": NAN, "p_holm": NAN, "verdict": "not tested", "note": "reduced budget"}
+        | nowhere,
+        {"kind": "property", "documented": "1", "replicated_mean": 0.75, "replicated_std": NAN, "n_seeds": 4} | nowhere,
+        {"kind": "better", "documented": "7.17", "verdict": "lower", "p_holm": NAN} | nowhere,
         {"kind": "self-check", "documented": "1", "replicated_mean": NAN, "n_seeds": 0, "verdict": "contradicted"},
     )  # fmt: skip
     view = claims_view(table, STUDY)
     assert list(view) == [
-        "System", "Claim", "Documented", "Replicated (mean ± sd)", "n", "90 % interval", "p (Holm)", "Verdict", "Why",
+        "System", "Claim", "Documented", "Replicated (mean ± sd)", "n", "Off", "Rank", "90 % interval", "p (Holm)",
+        "Verdict", "Why",
     ]  # fmt: skip
     assert view.iloc[0].tolist() == [
-        "blog_vit", "90 % right", "90.380", "89.83 ± 0.72", "10", "[88.1, 91.5]", "0.800", "reproduced", "",
+        "blog_vit", "90 % right", "90.380", "89.83 ± 0.72", "10", "−0.55 points", "3 of 11", "[88.1, 91.5]", "0.800",
+        "reproduced", "",
     ]  # fmt: skip
-    assert view.iloc[1].tolist()[2:] == ["3 epochs", "", "0", "", "", "not tested", "reduced budget"]
+    assert view.iloc[1].tolist()[2:] == ["3 epochs", "", "0", "", "", "", "", "not tested", "reduced budget"]
     assert view.iloc[2].tolist()[2:5] == ["1 of 1 run", "3 of 4 runs", "4"]
-    assert view.iloc[3].tolist()[2:] == ["+7.17", "89.83 ± 0.72", "10", "[88.1, 91.5]", "<0.001", "not reproduced", ""]
+    assert view.iloc[3].tolist()[2:] == [
+        "+7.17",
+        "89.83 ± 0.72",
+        "10",
+        "",
+        "",
+        "[88.1, 91.5]",
+        "",
+        "not reproduced",
+        "",
+    ]
     assert view.iloc[4].tolist()[2:5] == ["", "", ""]
 
 
@@ -181,12 +196,13 @@ def test_verdicts_are_words_that_need_no_legend() -> None:
     said = {
         (kind, word): verdict({"kind": kind, "verdict": word})
         for kind in kinds
-        for word in ("higher", "lower", "undecided")
+        for word in ("higher", "lower", "undecided", "compatible")
     }
     assert said["number", "higher"] == said["curve", "higher"] == "ours higher"
     assert said["number", "lower"] == "ours lower"
     assert said["better", "lower"] == said["property", "lower"] == "not reproduced"
     assert {said[kind, "undecided"] for kind in kinds} == {"undecided"}
+    assert said["number", "compatible"] == "compatible, but the protocol scatters"
 
 
 def test_comparisons_view_shows_one_precision_a_row_and_names_reduced_budgets(tmp_path: Path) -> None:
@@ -275,7 +291,7 @@ def test_the_latex_table_has_a_caption_a_label_rules_and_whole_rows(tmp_path: Pa
     assert r"\label{tab:claims}" in source
     assert all(rule in source for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{table}"))
     rows = [line for line in source.splitlines() if line.endswith(r"\\") and "caption" not in line]
-    assert [len(re.findall(r"(?<!\\)&", row)) for row in rows] == [8, 8]
+    assert [len(re.findall(r"(?<!\\)&", row)) for row in rows] == [10, 10]
     assert r"50 \% of \$5 \& a\_b \#1 \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{}" in rows[1]
     assert "{[}1{]} first" in rows[1]
     format_ = re.search(r"\\begin\{tabular\}\{(.*)\}", source)[1]
@@ -299,7 +315,7 @@ def test_markdown_keeps_its_columns_and_shows_nothing_for_what_is_missing(tmp_pa
     lines = (tmp_path / "claims.md").read_text().splitlines()
     assert lines[:2] == ["All claims", ""]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
-    assert {len(row) for row in cells} == {9}
+    assert {len(row) for row in cells} == {11}
     assert cells[2] == ["blog_vit", r"a \| b c &lt;start>", "", "", "10", "", "<0.001", "reproduced", ""]
     assert "nan" not in "\n".join(lines).lower()
 

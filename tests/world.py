@@ -21,7 +21,7 @@ NUMBERS = {  # system: claim: (metric, as printed)
 }  # fmt: skip
 ACCURACY = {"pit": 94.8, "cnn": 97.9, "grid": 98.5, "tiny": 92.7}
 BITS = "experiment seed items right"
-CLAIM = {"p_value": np.nan, "p_holm": np.nan, "effect_size": np.nan}
+CLAIM = dict.fromkeys(["off", "rank", "p_value", "p_holm", "effect_size"], np.nan) | {"off_unit": "points"}
 
 
 class World:

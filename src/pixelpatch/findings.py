@@ -30,10 +30,8 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
         loader=PackageLoader("pixelpatch"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         autoescape=False,
     )  # fmt: skip
-    environment.filters |= {
-        name: getattr(formatting, name)
-        for name in ("counted", "fixed", "number", "p_value", "documented", "replicated", "verdict", "side")
-    }
+    words = "counted fixed number p_value documented replicated verdict side off rank"
+    environment.filters |= {name: getattr(formatting, name) for name in words.split()}
     environment.filters |= {"plain": _plain, "tally": _tally, "trend": _trend}
     environment.globals |= {"interval": formatting.interval, "mean_sd": formatting.mean_sd}
     frames = {name: read_table(tables, name, study) for name in USED}
@@ -50,7 +48,7 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
     tested = [
         row
         for row in results
-        if row["verdict"] != "not tested" and row["kind"] != "self-check" and row["n_seeds"] >= least
+        if row["verdict"] != "not tested" and row["kind"] not in ("self-check", "reading") and row["n_seeds"] >= least
     ]
     titles = {name: formatting.markdown(block["title"]) for name, block in study["experiments"].items()}
     coarse_first = sorted(rows["patch_sweep"], key=lambda row: (math.isnan(row["patch"]), -row["patch"]))

@@ -122,14 +122,14 @@ def precision(row: Mapping[str, Any]) -> int:
 def documented(row: Mapping[str, Any]) -> str:
     """A claim's documented value as printed: a curve's number of epochs, of a property the one run that shows it.
 
-    Empty for a self-check, which has none but its text.
+    Empty for a self-check and a reading, which have none but their text.
     """
     printed = text(row["documented"])
     if row["kind"] == "curve":
         return f"{len(printed.split())} epochs"
     if row["kind"] == "better" and printed:
         return f"+{printed}"
-    return {"property": "1 of 1 run", "self-check": ""}.get(row["kind"], printed)
+    return {"property": "1 of 1 run", "self-check": "", "reading": ""}.get(row["kind"], printed)
 
 
 def replicated(row: Mapping[str, Any]) -> str:
@@ -149,7 +149,22 @@ def verdict(row: Mapping[str, Any]) -> str:
 def side(verdict: str) -> str:
     """A verdict on a number in words: where it is refuted, on which side ours lies."""
     words = text(verdict)
-    return f"ours {words}" if words in ("higher", "lower") else words
+    if words in ("higher", "lower"):
+        return f"ours {words}"
+    return "compatible, but the protocol scatters" if words == "compatible" else words
+
+
+def off(row: Mapping[str, Any]) -> str:
+    """How far our mean lies from the documented value: "+0.32 points", "−3.1 %"; empty where missing."""
+    if not math.isfinite(row["off"]):
+        return ""
+    sign = "+" if row["off"] > 0 else ""
+    return f"{sign}{number(row['off'], digits=2)} {row['off_unit']}"
+
+
+def rank(row: Mapping[str, Any]) -> str:
+    """The documented value's place among it and our seeds, the best being 1; empty where missing."""
+    return f"{number(row['rank'])} of {number(row['n_seeds'] + 1)}" if math.isfinite(row["rank"]) else ""
 
 
 def text(value: Any) -> str:

@@ -38,7 +38,7 @@ def identification_problems(question: Json, systems: Mapping[str, Json], familie
             name: claim
             for name, claim in systems[use["experiment"]].get("claims", {}).items()
             if "documented" in claim
-            and not {"epoch", "better_than", "not_tested"} & claim.keys()
+            and not {"epoch", "better_than", "worse_than", "not_tested"} & claim.keys()
             and not claim["metric"].startswith(EXACT)
         }
         if (trains := spec["model"]["name"]) != (documents := systems[use["experiment"]]["spec"]["model"]["name"]):

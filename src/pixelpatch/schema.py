@@ -102,7 +102,7 @@ def _sentences(error: Any, path: str) -> Iterator[str]:
         case "anyOf" if "text" in error.schema.get("properties", {}):
             yield (
                 f"{place} has nothing to test; give it a metric and one of documented, curve, falls_every_epoch, "
-                "dips_at, better_than or first_labels, or a reason as not_tested."
+                "dips_at, better_than, worse_than or first_labels; or a reading, or a reason as not_tested."
             )
         case "pattern" if "propertyNames" in error.absolute_schema_path:
             yield f"{join(path, value)} is not {error.schema['description']}."

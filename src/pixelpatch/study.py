@@ -25,7 +25,7 @@ Json = dict[str, Any]
 STUDY_FORMAT = 2  # of study.json; to be increased when readers need other keys
 RECORDED = "recorded"  # seeds: those that have a record already
 OF_CURVES = ("curve", "falls_every_epoch", "dips_at")
-KINDS = ("documented", *OF_CURVES, "better_than", "first_labels")  # of claims
+KINDS = ("documented", *OF_CURVES, "better_than", "worse_than", "first_labels", "reading")  # of claims
 _RUN_FILE = re.compile(rf"seed(0|[1-9]\d*)(\.json|{re.escape(PROGRESS)})")
 NO_SYSTEMS = ("author_run", "equivalent_to", "mends", "vary")  # keys of experiments that are there for a system's sake
 
@@ -292,14 +292,18 @@ def _inconsistencies(config: Json) -> Iterator[str]:
             continue
         if "basis" in block:
             yield from (f"experiments.{name}.basis{said}" for said in basis_problems(block["spec"], block["basis"]))
-        of_systems = {other: metrics[other] for other in known_systems}
+        known = [other for other in experiments if other in known_systems or "mends" in experiments[other]]
         for claim, said in block.get("claims", {}).items():
-            for problem in _claim_problems(said, name, block["spec"], of_systems):
+            for problem in _claim_problems(said, name, block["spec"], {other: metrics[other] for other in known}):
                 yield f"experiments.{name}.claims.{claim}{problem}"
 
 
 def _claim_problems(claim: Json, name: str, spec: Json, metrics: dict[str, list[str]]) -> Iterator[str]:
-    kinds = [key for key in KINDS if key in claim and not (key == "documented" and "better_than" in claim)]
+    kinds = [
+        key
+        for key in KINDS
+        if key in claim and not (key == "documented" and {"better_than", "worse_than"} & claim.keys())
+    ]
     if len(kinds) > 1:
         yield f" has {' and '.join(kinds)}; make a claim of each."
     kind, known, epochs = "metric", metrics[name], spec["training"]["epochs"]
@@ -309,11 +313,13 @@ def _claim_problems(claim: Json, name: str, spec: Json, metrics: dict[str, list[
         kind, known = "fact", list(facts_of(spec))
     if "metric" in claim and claim["metric"] not in known:
         yield f".metric is {claim['metric']!r}, no {kind} of {name}{instead(claim['metric'], known)}"
-    if (other := claim.get("better_than")) is not None:
+    for key in ("better_than", "worse_than"):
+        if (other := claim.get(key)) is None:
+            continue
         if other not in metrics or other == name:
-            yield f".better_than is {other!r}{instead(other, [known for known in metrics if known != name])}"
+            yield f".{key} is {other!r}{instead(other, [known for known in metrics if known != name])}"
         elif "metric" in claim and claim["metric"] not in metrics[other]:
-            yield f".better_than is {other!r}, which has no {claim['metric']}."
+            yield f".{key} is {other!r}, which has no {claim['metric']}."
     if "curve" in claim and claim.get("metric") in known:
         length, needed = len(claim["curve"].split()), curve_length(spec, claim["metric"])
         if length != needed:

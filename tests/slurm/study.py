@@ -33,7 +33,7 @@ class Study(Checkout):
                 command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, text=True
             )
 
-    def finish(self, seconds: float = 300) -> str:
+    def finish(self, seconds: float = 600) -> str:
         """Wait until the started command ends, well; what it printed."""
         assert self._snakemake is not None
         try:

@@ -1,47 +1,37 @@
-"""Which documented claims reproduce? The rule, as a paper's methods section would give it.
+"""Which documented claims reproduce? A row per claim; the rule for numbers and curves is that of `analysis.verdicts`.
 
-**What is held against what.** A write-up documents one run, as precisely as it prints it: "95.01" is anything in
-95.005..95.015. We hold it against the distribution of our own runs, one per seed. Let x̄ and s be mean and standard
-deviation of n seeds, d the distance from x̄ to the nearest value that would be printed as documented, and α the level
-of the study. If the write-up's run were one more of ours, t = d / (s √(1 + 1/n)) would follow Student's distribution
-with n − 1 degrees of freedom; its two-sided p-value is the claim's `p_value`, and `interval_low..interval_high` is the
-prediction interval at 1 − α, widened by half a printed unit on both sides. A *curve* is held against the simultaneous
-prediction band of whole curves (Bonferroni over its epochs; the table prints the band at the last epoch, where
-`replicated_mean` and `replicated_std` are taken too). A claim to be *better* is a one-sided Welch test of two systems:
-`replicated_mean` is the difference of the means, `replicated_std` the standard deviation √(s₁² + s₂²) of the difference
-between one run of each, `n_seeds` the smaller n, the interval Welch's two-sided one, the effect size Hedges' g.
-
-**Several tests.** The p-values of all number, curve and better claims of the study form one family, corrected by Holm:
-the chance of any false alarm among them stays below α. `p_holm` is corrected; a claim's multiplier is the factor by
-which Holm multiplies its p-value.
-
-**Verdicts of numbers and curves.** `higher` or `lower`, p_holm < α: the documented value is not one of our runs, and
-*ours* is the higher or lower (of a curve: at its most extreme epoch). `reproduced`: not so, and ever more seeds would
-not change it, for as n → ∞ at the present mean and spread the p-value times its multiplier stays at or above α.
-`undecided`: the documented value is not refuted only because the seeds are few (the note says how many more
-would decide at the present mean and spread), or fewer than `analysis.minimum_seeds` (two at the least) ran, in which
-case nothing is tested. So an absence of evidence is never sold as a reproduction.
+**Numbers and curves.** All that one write-up documents of its systems' runs are one family of tests. `family` is their
+number, fixed by the configuration before anything runs, and `p_holm` the p-value after Holm's correction over them.
+`replicated_mean` and `replicated_std` are in the metric's unit; of a curve, they and the interval are those of its last
+epoch. `off` is how far our mean lies from the documented value: in points (of a count, percent of all), in percent of
+what lies above a loss's floor, or in epochs. `rank` is the documented value's place among our n seeds: 1 + how many of
+them are better, that is higher or, of a loss, lower.
 
 **Exact facts.** A metric under model/ or data/ follows from the spec alone, and needs no run: it is `reproduced` where
-it would be printed as documented, else `higher` or `lower` (first labels: `other`). It has no p-value and is outside
-the family.
+it would be printed as documented, else `higher` or `lower` (first labels: `other`). It has no p-value.
 
 **Runs in progress.** As no setting changes with time, the first k epochs of a run are those of the whole protocol. So
 a run that is not finished speaks for claims about epochs (a curve, one epoch of it, a property of it), and not for
 final numbers. k is the largest number of epochs that `analysis.minimum_seeds` runs have finished (that all have, where
 fewer run), and the note says "epochs 1 to k of 25".
 
-**Better.** `reproduced`: p_holm < α. `lower`: the one-sided test of the opposite gives p < α (uncorrected: it stands
-beside a claim that already failed). Else `undecided`.
+**Words.** What a write-up says without a number is outside its family.
 
-**Properties** of a curve ("falls at every epoch") are shown by a run or not. Of k in n runs, `replicated_mean` is k / n
-against a documented 1, with the interval of Clopper and Pearson. `reproduced`: k ≥ 1, for one run that shows it makes
-the documented run unsurprising. Else `lower` where `p_value`, the chance (k + ½) / (n + 1) by Jeffreys' prior that one
-more run shows it, is below α, and `undecided` otherwise. That chance is no p-value of a null hypothesis (it is not
-uniform under one), hence it is outside Holm's family.
+* *Better* or *worse*: one system has the higher metric (a loss: the lower) than another, or than an ablation of it.
+  A one-sided Welch test of their means. `reproduced`: p < α. `lower`: the opposite test gives p < α. Else `undecided`.
+  `replicated_mean` is the difference of the means in favour of the one said to be better, `replicated_std` the standard
+  deviation √(s₁² + s₂²) of the difference between one run of each, `n_seeds` the smaller n, the interval Welch's
+  two-sided one, the effect size Hedges' g.
+* *Properties* of a curve ("falls at every epoch") are shown by a run or not. Of k in n runs, `replicated_mean` is k / n
+  against a documented 1, with the interval of Clopper and Pearson. `reproduced`: k ≥ 1, for one run that shows it makes
+  the documented run unsurprising. Else `lower` where `p_value`, the chance (k + ½) / (n + 1) by Jeffreys' prior that
+  one more run shows it, is below α, and `undecided` otherwise. (That chance is no p-value of a null hypothesis.)
 
 **Not tested.** A claim that the config excludes (`not_tested`), or of an experiment that was not selected or ran at a
 reduced budget. Replicated numbers of the latter are printed for information, without interval or p-value.
+
+**Readings.** Words that no run can test are held against the write-up's own code and text, by reading: `consistent` or
+`contradicted`, as the configuration says, with the reason.
 
 **Self-checks.** Where a write-up prints a whole curve, what it says in words about that curve is held against it, with
 the same code that reads our own curves: a row `<claim>-in-its-own-table`, `consistent` or `contradicted`, for which
@@ -49,9 +39,8 @@ no run is needed.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from functools import partial
 from itertools import count
 from typing import NamedTuple
 
@@ -60,6 +49,7 @@ import pandas as pd
 from scipy import stats
 
 from pixelpatch.analysis.documented import (
+    Printed,
     documented_curve,
     documented_number,
     documented_text,
@@ -67,23 +57,15 @@ from pixelpatch.analysis.documented import (
     self_check,
     shows,
 )
-from pixelpatch.analysis.statistics import (
-    hedges_g,
-    holm,
-    limiting_p_value,
-    mean_and_spread,
-    prediction_interval,
-    prediction_p_value,
-    seeds_needed,
-    simultaneous_band,
-    simultaneous_test,
-    welch,
-)
+from pixelpatch.analysis.scales import off, scale_of, tolerance_of
+from pixelpatch.analysis.statistics import hedges_g, holm, mean_and_spread, welch
+from pixelpatch.analysis.verdicts import MOST_SEEDS, Distance
 from pixelpatch.errors import UserError
 from pixelpatch.metrics import BATCH_LOSS, EXACT
 from pixelpatch.study import systems
 
 COLUMNS = [
+    "write_up",
     "system",
     "claim",
     "text",
@@ -93,9 +75,13 @@ COLUMNS = [
     "replicated_mean",
     "replicated_std",
     "n_seeds",
+    "off",
+    "off_unit",
+    "rank",
     "interval_low",
     "interval_high",
     "p_value",
+    "family",
     "p_holm",
     "effect_size",
     "verdict",
@@ -137,9 +123,19 @@ class Case(NamedTuple):
         return f"experiments.{self.system}.claims.{self.name}"
 
     @property
+    def write_up(self) -> str:
+        """Who documents it."""
+        return self.study["experiments"][self.system]["write_up"]
+
+    @property
+    def spec(self) -> dict:
+        """What the system's runs compute."""
+        return self.study["experiments"][self.system]["spec"]
+
+    @property
     def epochs(self) -> int:
         """How many epochs the system trains."""
-        return self.study["experiments"][self.system]["spec"]["training"]["epochs"]
+        return self.spec["training"]["epochs"]
 
     @property
     def minimum_seeds(self) -> int:
@@ -159,16 +155,6 @@ class Finding(NamedTuple):
     decide: Callable[[float, float], Verdict] | None = None
 
 
-class Distance(NamedTuple):
-    """How far a documented value lies from ours, and (level) → the seeds at which that would be significant."""
-
-    p_value: float
-    limiting_p_value: float
-    sign: int
-    seeds_needed: Callable[[float], int | None]
-    place: str = ""
-
-
 def judge(study: dict, runs: pd.DataFrame, curves: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     """The verdict on every claim of `study`, self-checks included, in the config's order: the columns of claims.csv.
 
@@ -186,25 +172,36 @@ def judge(study: dict, runs: pd.DataFrame, curves: pd.DataFrame, facts: pd.DataF
         },
         facts={(row.experiment, row.metric): row.value for row in facts.itertuples()},
     )
-    findings = []
-    for system, experiment in systems(study).items():
-        for name in experiment["claims"]:
-            findings += _findings(Case(study, ours, system, name))
-    corrected = holm([finding.columns["p_value"] if finding.decide else np.nan for finding in findings])
+    cases = [Case(study, ours, system, name) for system, block in systems(study).items() for name in block["claims"]]
+    findings = [finding for case in cases for finding in _findings(case)]
     rows = []
-    for finding, p_holm, multiplier in zip(findings, corrected.adjusted, corrected.multiplier, strict=True):
-        row = finding.columns | {"p_holm": p_holm}
-        if finding.decide:
-            row["verdict"], note = finding.decide(p_holm, multiplier)
-            row["note"] = _joined(row["note"], note)
-        rows.append(row)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    for write_up, family in _families(cases).items():
+        own = [finding for finding in findings if finding.columns["write_up"] == write_up]
+        corrected = holm([finding.columns["p_value"] if finding.decide else np.nan for finding in own], family)
+        for finding, p_holm, multiplier in zip(own, corrected.adjusted, corrected.multiplier, strict=True):
+            row = dict(finding.columns)
+            if finding.decide:
+                verdict, note = finding.decide(p_holm, multiplier)
+                row |= {"family": family, "p_holm": p_holm, "verdict": verdict, "note": _joined(row["note"], note)}
+            rows.append(row)
+    order = {system: place for place, system in enumerate(systems(study))}
+    return pd.DataFrame(sorted(rows, key=lambda row: order[row["system"]]), columns=COLUMNS)
+
+
+def _families(cases: Iterable[Case]) -> dict[str, int]:
+    """How many numbers and curves each write-up documents of its systems' runs: the tests that were planned."""
+    tests = dict.fromkeys((case.write_up for case in cases), 0)
+    for case in cases:
+        planned = kind_of(case.claim, case.where) in ("number", "curve") and "not_tested" not in case.claim
+        tests[case.write_up] += planned and not _is_fact(case.claim)
+    return tests
 
 
 def _findings(case: Case) -> list[Finding]:
     """The finding on one claim and, where its write-up prints the curve, that on the claim in its own table."""
     claim, kind = case.claim, kind_of(case.claim, case.where)
     columns = {
+        "write_up": case.write_up,
         "system": case.system,
         "claim": case.name,
         "text": claim["text"],
@@ -215,6 +212,7 @@ def _findings(case: Case) -> list[Finding]:
         "note": "",
     }
     kinds = {"number": _number, "labels": _fact, "curve": _curve, "property": _property, "better": _better}
+    kinds["reading"] = _reading
     judge_kind = _fact if _is_fact(claim) else kinds[kind]
     if reason := _untested(case):
         finding = Finding(_information(case, judge_kind) | {"verdict": "not tested", "note": reason})
@@ -232,7 +230,7 @@ def _untested(case: Case) -> str:
     """Why a claim cannot be tested here, or nothing."""
     if "not_tested" in case.claim:
         return case.claim["not_tested"]
-    if _is_fact(case.claim):
+    if _is_fact(case.claim) or "reading" in case.claim:
         return ""
     for system in _systems(case):
         of = "" if system == case.system else f" of {system}"
@@ -264,55 +262,34 @@ def _fact(case: Case) -> Finding:
         agrees = value == documented_text(case.claim, case.where)
         return Finding({"verdict": "reproduced" if agrees else "other", "note": f"ours are {value}"})
     documented = documented_number(case.claim, case.where)
-    difference = Decimal(value) - documented.value
-    agrees = abs(difference) <= documented.half_unit
-    verdict = "reproduced" if agrees else _side(1 if difference > 0 else -1)
+    verdict = "reproduced"
+    if not documented.low <= Decimal(value) <= documented.high:
+        verdict = "higher" if Decimal(value) > documented.value else "lower"
     return Finding({"replicated_mean": float(value), "verdict": verdict})
+
+
+def _reading(case: Case) -> Finding:
+    """What the write-up says in words, as its own code or text agrees with it or not."""
+    reading = case.claim["reading"]
+    return Finding({"verdict": reading["verdict"], "note": reading["because"]})
 
 
 def _number(case: Case) -> Finding:
     """A documented number, held against the prediction interval."""
     documented = documented_number(case.claim, case.where)
-    target = (float(documented.value), float(documented.half_unit))
-    note = ""
-    if "epoch" in case.claim:
-        epoch = case.claim["epoch"]
-        curves, note = _curves(case, lambda epochs: epoch <= epochs, f"speaks of epoch {epoch}")
-        sample = curves[:, epoch - 1]
-    else:
-        sample = _values(case, case.system)
-    mean, spread = (float(part) for part in mean_and_spread(sample))
-    columns = {"replicated_mean": mean, "replicated_std": spread, "n_seeds": len(sample), "note": note}
-    sign = 1 if mean > target[0] else -1
-    low, high = prediction_interval(sample, 1 - case.alpha)
-    columns |= {"interval_low": low - target[1], "interval_high": high + target[1]}
-    p_value, limit = prediction_p_value(sample, *target), limiting_p_value(sample, *target)
-    return _tested(case, columns, Distance(p_value, limit, sign, partial(seeds_needed, sample, *target)))
+    if "epoch" not in case.claim:
+        return _tested(case, _values(case, case.system), [documented], "")
+    epoch = case.claim["epoch"]
+    curves, note = _curves(case, lambda epochs: epoch <= epochs, f"speaks of epoch {epoch}")
+    return _tested(case, curves[:, epoch - 1], [documented], note)
 
 
 def _curve(case: Case) -> Finding:
     """A documented curve, held against the simultaneous band of whole curves."""
     figures = documented_curve(case.claim, case.where)
     ours, note = _curves(case, lambda epochs: epochs == len(figures), f"documents {len(figures)} epochs")
-    target, half_unit = np.array(figures[: ours.shape[1]], dtype=float).T
-    mean, spread = (float(part) for part in mean_and_spread(ours[:, -1]))
-    low, high = simultaneous_band(ours, 1 - case.alpha)
-    columns = {
-        "replicated_mean": mean,
-        "replicated_std": spread,
-        "n_seeds": len(ours),
-        "interval_low": low[-1] - half_unit[-1],
-        "interval_high": high[-1] + half_unit[-1],
-        "note": _joined(note, f"band at {_place(case, ours.shape[1])}"),
-    }
-    test = simultaneous_test(ours, target, half_unit)
-    worst = test.epoch - 1
-
-    def needed(level: float) -> int | None:
-        return seeds_needed(ours[:, worst], target[worst], half_unit[worst], level / ours.shape[1])
-
-    place = f"most extreme at {_place(case, test.epoch)}"
-    return _tested(case, columns, Distance(test.p_value, test.limiting_p_value, test.sign, needed, place))
+    reached = ours.shape[1]
+    return _tested(case, ours, figures[:reached], _joined(note, f"shown at {_place(case, reached)}"))
 
 
 def _property(case: Case) -> Finding:
@@ -337,8 +314,9 @@ def _property(case: Case) -> Finding:
 
 
 def _better(case: Case) -> Finding:
-    """A claim that the one system's metric is higher than the other's."""
-    a, b = (_values(case, system) for system in _systems(case))
+    """A claim that the one's metric is better or worse than the other's: higher or lower, of a loss lower or higher."""
+    sign = -1 if _less_is_better(case) != ("worse_than" in case.claim) else 1
+    a, b = (sign * _values(case, system) for system in _systems(case))
     result = welch(a, b, 1 - case.alpha)
     columns = {
         "replicated_mean": result.difference,
@@ -349,33 +327,80 @@ def _better(case: Case) -> Finding:
         "effect_size": hedges_g(a, b),
     }
 
+    if too_few := _too_few(case, columns):
+        return too_few
+    columns |= {"p_value": result.p_greater, "verdict": "undecided"}
+    if result.p_greater < case.alpha:
+        return Finding(columns | {"verdict": "reproduced"})
+    if 1 - result.p_greater < case.alpha:
+        return Finding(columns | {"verdict": "lower"})
+    return Finding(columns | {"note": "the difference is not significant at the present number of seeds"})
+
+
+def _tested(case: Case, ours: np.ndarray, documented: Sequence[Printed], note: str) -> Finding:
+    """A number's values (seeds,) or a curve's (seeds, epochs), whose verdict waits for Holm if seeds are enough."""
+    metric, n = case.claim["metric"], len(ours)
+    last, printed = ours.reshape(n, -1)[:, -1], documented[-1]
+    mean, spread = (float(part) for part in mean_and_spread(last))
+    columns = {"replicated_mean": mean, "replicated_std": spread, "n_seeds": n, "note": note}
+    columns["off"], columns["off_unit"] = off(metric, case.spec, mean, float(printed.value))
+    better = last < float(printed.low) if _less_is_better(case) else last > float(printed.high)
+    columns["rank"] = np.nan if metric.endswith("epoch") else 1 + int(better.sum())
+    if n < 2:
+        return _too_few(case, columns)
+    value, low, high = np.array(documented, dtype=float).T
+    distance = Distance(
+        ours, low, high, scale=scale_of(metric, case.spec), tolerance=_tolerance(case, value), alpha=case.alpha
+    )
+    columns |= {
+        f"interval_{name}": float(end[-1]) for name, end in zip(("low", "high"), distance.interval(), strict=True)
+    }
+    if too_few := _too_few(case, columns):
+        return too_few
+    at = f"most extreme at {_place(case, distance.worst + 1)}" if len(documented) > 1 else ""
+
     def decide(p_holm: float, multiplier: float) -> Verdict:
-        if p_holm < case.alpha:
-            return "reproduced", ""
-        if 1 - result.p_greater < case.alpha:
-            return "lower", ""
-        return "undecided", "the difference is not significant at the present number of seeds"
+        verdict = distance.verdict(p_holm, multiplier)
+        return verdict, _joined(at if verdict in ("higher", "lower", "borderline") else "", _why(verdict, multiplier))
 
-    return _too_few(case, columns) or Finding(columns | {"p_value": result.p_greater}, decide)
+    def _why(verdict: str, multiplier: float) -> str:
+        if verdict == "compatible":
+            return _width(case, distance, value)
+        if verdict != "undecided":
+            return ""
+        if multiplier * distance.p_value() < case.alpha:
+            return "a claim with a smaller p-value has to be decided first (Holm)"
+        if (more := distance.more_seeds(multiplier)) is None:
+            return f"more than {MOST_SEEDS:,} more seeds would be needed"
+        return f"about {_more_seeds(more)} would decide"
+
+    return Finding(columns | {"p_value": distance.p_value()}, decide)
 
 
-def _tested(case: Case, columns: dict, distance: Distance) -> Finding:
-    """A number or curve whose verdict waits for Holm, or is out of reach of so few seeds."""
+def _tolerance(case: Case, documented: np.ndarray) -> np.ndarray:
+    """Half the length of a narrow interval around documented values, in the metric's unit."""
+    tolerances = dict(case.study["analysis"]["tolerance"])
+    if own := case.claim.get("tolerance"):
+        tolerances = dict.fromkeys(tolerances, own)
+    return tolerance_of(case.claim["metric"], case.spec, tolerances, documented)
 
-    def decide(p_holm: float, multiplier: float) -> Verdict:
-        if p_holm < case.alpha:
-            return _side(distance.sign), distance.place
-        if multiplier * distance.limiting_p_value >= case.alpha:
-            return "reproduced", ""
-        if multiplier * distance.p_value < case.alpha:
-            return "undecided", "a claim with a smaller p-value has to be decided first (Holm)"
-        needed = distance.seeds_needed(case.alpha / multiplier)
-        if needed is None:
-            return "undecided", "no practical number of seeds would decide at the present mean and spread"
-        more = _more_seeds(needed - columns["n_seeds"])
-        return "undecided", f"{more} would decide at the present mean and spread"
 
-    return _too_few(case, columns) or Finding(columns | {"p_value": distance.p_value}, decide)
+def _width(case: Case, distance: Distance, documented: np.ndarray) -> str:
+    """How wide plentiful seeds would leave the interval, where that is widest for its tolerance, in words."""
+    low, high = distance.interval(np.inf)
+    half = (high - low) / 2
+    widest = int(np.argmax(half / distance.tolerance))
+    metric, value = case.claim["metric"], documented[widest]
+    (reach, unit), (allowed, _) = (
+        off(metric, case.spec, value + each[widest], value) for each in (half, distance.tolerance)
+    )
+    at = f" at {_place(case, widest + 1)}" if len(documented) > 1 else ""
+    unit = unit if unit == "%" else f" {unit}"
+    return f"even plentiful seeds would leave ±{reach:.2g}{unit}{at}, more than the tolerance of ±{allowed:.2g}{unit}"
+
+
+def _less_is_better(case: Case) -> bool:
+    return case.claim["metric"].endswith("loss")
 
 
 def _too_few(case: Case, columns: dict) -> Finding | None:
@@ -466,16 +491,12 @@ def _lookup(case: Case, system: str, table: dict[tuple[str, str], np.ndarray]) -
 
 def _systems(case: Case) -> list[str]:
     """The experiments that a claim speaks of, its own first. Raises UserError where the other is unknown."""
-    other = case.claim.get("better_than")
-    if other is None:
-        return [case.system]
-    if other not in case.study["experiments"]:
-        raise UserError(f"{case.where}.better_than is {other!r}, which is no experiment of the study.")
-    return [case.system, other]
-
-
-def _side(sign: int) -> str:
-    return "higher" if sign > 0 else "lower"
+    for key in ("better_than", "worse_than"):
+        if (other := case.claim.get(key)) is not None:
+            if other not in case.study["experiments"]:
+                raise UserError(f"{case.where}.{key} is {other!r}, which is no experiment of the study.")
+            return [case.system, other]
+    return [case.system]
 
 
 def _more_seeds(number: int) -> str:

@@ -1,7 +1,8 @@
 """What a write-up says, read as precisely as it says it, and whether its words agree with its own tables.
 
-A claim is a block of the config: `text`, `metric`, and what makes it one of five kinds: a number, a curve, a property
-of a curve, one system being better than another, or the labels of the first images. Nothing here needs a run.
+A claim is a block of the config: `text`, `metric`, and what makes it one of six kinds: a number, a curve, a property of
+a curve, one system being better than another, the labels of the first images, or words that we hold against the
+write-up's own code. Nothing here needs a run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,8 @@ from pixelpatch.errors import UserError
 KINDS = {
     "first_labels": "labels",
     "better_than": "better",
+    "worse_than": "better",
+    "reading": "reading",
     "curve": "curve",
     "falls_every_epoch": "property",
     "dips_at": "property",
@@ -24,10 +27,16 @@ KINDS = {
 
 
 class Printed(NamedTuple):
-    """A number as precisely as it was printed: anything within half a unit of its last digit. Exact decimals."""
+    """A number as precisely as it was printed: anything from `low` to `high` would be printed so. Exact decimals."""
 
     value: Decimal
-    half_unit: Decimal
+    low: Decimal
+    high: Decimal
+
+    @property
+    def half_unit(self) -> Decimal:
+        """Half the length of what would be printed so: half a unit of the last digit, where that was rounded."""
+        return (self.high - self.low) / 2
 
 
 def kind_of(claim: dict, where: str) -> str:
@@ -58,12 +67,22 @@ def printed(text: str | None, where: str, times: int = 1) -> Printed:
             f'{where} is {text!r}; give the number as the write-up prints it, in quotes ("95.01", not 95.01), '
             "for its last digit tells its precision."
         ) from None
-    return Printed(value * times, half_unit * times)
+    return Printed(value * times, (value - half_unit) * times, (value + half_unit) * times)
 
 
 def documented_number(claim: dict, where: str) -> Printed:
-    """The number that a claim documents, in the metric's own unit. Raises UserError as `printed` does."""
-    return printed(claim.get("documented"), f"{where}.documented", claim.get("times", 1))
+    """The number that a claim documents, in the metric's own unit. Raises UserError as `printed` does.
+
+    `within` replaces half a unit of the last digit where the write-up's code does not round as usual.
+    """
+    times = claim.get("times", 1)
+    number = printed(claim.get("documented"), f"{where}.documented", times)
+    if "within" not in claim:
+        return number
+    low, high = (printed(end, f"{where}.within", times).value for end in claim["within"])
+    if not low <= number.value <= high:
+        raise UserError(f"{where}.within is {low} to {high}, without the documented {number.value}; give its ends.")
+    return number._replace(low=low, high=high)
 
 
 def documented_curve(claim: dict, where: str) -> list[Printed]:
@@ -123,7 +142,7 @@ def self_check(claims: dict, name: str, where: str) -> tuple[str, str] | None:
     if epoch > len(curve):
         return _outcome(False), f"its table has only {len(curve)} epochs"
     there = curve[epoch - 1]
-    agrees = abs(number.value - there.value) < number.half_unit + there.half_unit  # one number can print as both
+    agrees = number.low < there.high and there.low < number.high  # one number can print as both
     return _outcome(agrees), f"its table shows {figures[epoch - 1]} at epoch {epoch}"
 
 

@@ -25,7 +25,7 @@ They are no cells: nothing is identified among them.
 
 **Predicting.** Every run of a prediction family that has the cell's values of all settings of the grids speaks for
 that cell (`predicted_by`); what else the family varies (a width, a number of heads) stands in `variant`. Verdicts are
-those of the claims' rule (`reproduced`, `undecided`, `higher` or `lower`, of ours), with alpha shared out over the
+`not refuted`, `undecided` (more seeds would refute it), `higher` or `lower` (ours), with alpha shared out over the
 claims predicted; `not tested` is what has too few seeds or a reduced budget. The rows of other cells show how the
 verdict would move: they are no further tests.
 """
@@ -250,7 +250,7 @@ def _number(ours: _Ours, cell: Cell, experiment: str, system: str, claim: str, c
     block = ours.study["experiments"][system]["claims"][claim]
     printed = documented_number(block, f"experiments.{system}.claims.{claim}")
     values = ours.values(experiment, block["metric"], cell.epochs)
-    target = float(printed.value), float(printed.half_unit)
+    target = float(printed.low + printed.high) / 2, float(printed.half_unit)
     mean, std = (float(part) for part in mean_and_spread(values))
     alpha = ours.study["analysis"]["alpha"]
     low, high = prediction_interval(values, 1 - alpha)

@@ -68,3 +68,12 @@ def tolerance_of(metric: str, spec: dict[str, Any], tolerances: dict[str, float]
     if metric.endswith("epoch"):
         return np.full(documented.shape, float(tolerances["epoch"]))
     return np.full(documented.shape, PERCENT * tolerances["accuracy"] * (high - low))
+
+
+def off(metric: str, spec: dict[str, Any], ours: float, documented: float) -> tuple[float, str]:
+    """How far our value lies from the documented one, and its unit: as tolerances count, "points", "%" or "epochs"."""
+    low, high = limits(metric, spec)
+    difference = ours - documented
+    if metric.endswith("loss"):
+        return (difference / (PERCENT * (documented - low)) if documented > low else np.nan), "%"
+    return (difference, "epochs") if metric.endswith("epoch") else (difference / (PERCENT * (high - low)), "points")

@@ -23,18 +23,8 @@ from statsmodels.stats.power import TTestIndPower
 
 # Distances below this share of the numbers themselves are the noise of binary fractions (92.305 - 92.3 > 0.005).
 ROUNDING = 1e-12
-MOST_SEEDS = 2**40
 MOST_RUNS, EXACT_SEEDS = 10**6, 1000
 AT_ONCE = 2**20  # values that permutations hold at a time: memory is bounded, the draws are the same
-
-
-class CurveTest(NamedTuple):
-    """How far a documented curve lies from the replicated ones: see `simultaneous_test`."""
-
-    p_value: float
-    limiting_p_value: float
-    epoch: int
-    sign: int
 
 
 class Holm(NamedTuple):
@@ -126,13 +116,13 @@ def predictive_log_density(values: ArrayLike, documented: float, half_unit: floa
 
 def verdict_of(values: ArrayLike, documented: float, half_unit: float, alpha: float) -> Verdict:
     """`prediction_p_value`, and what it says by itself of a documented number: `higher` or `lower` (ours), where it is
-    below alpha; `undecided`, where more seeds of the present mean and spread would bring it there; or `reproduced`.
+    below alpha; `undecided`, where more seeds of the present mean and spread would bring it there; or `not refuted`.
     """
     p_value = prediction_p_value(values, documented, half_unit)
     if p_value < alpha:
         return Verdict(p_value, "higher" if np.mean(values) > documented else "lower")
     undecided = limiting_p_value(values, documented, half_unit) < alpha
-    return Verdict(p_value, "undecided" if undecided else "reproduced")
+    return Verdict(p_value, "undecided" if undecided else "not refuted")
 
 
 def limiting_p_value(values: ArrayLike, documented: float, half_unit: float) -> float:
@@ -140,74 +130,21 @@ def limiting_p_value(values: ArrayLike, documented: float, half_unit: float) -> 
     return float(2 * stats.norm.sf(_surprise(values, documented, half_unit)))
 
 
-def seeds_needed(values: ArrayLike, documented: float, half_unit: float, alpha: float) -> int | None:
-    """The smallest number of seeds, above the present one, at which `prediction_p_value` falls below `alpha`.
-
-    At the present mean and spread, that is. None where it never does (`limiting_p_value` is not below `alpha`, or
-    so little below that 2⁴⁰ seeds would not do) and where fewer than two seeds leave the spread unknown.
-    """
-    surprise = _surprise(values, documented, half_unit)
-    present = len(np.asarray(values))
-    if not 2 * stats.norm.sf(surprise) < alpha:
-        return None
-    enough = present + 1  # the p-value falls as n grows, so double up to an n that does, then halve down to the least
-    too_few = present
-    while not _p_value(surprise, enough) < alpha:
-        too_few, enough = enough, 2 * enough
-        if enough > MOST_SEEDS:
-            return None
-    while enough - too_few > 1:
-        middle = (too_few + enough) // 2
-        if _p_value(surprise, middle) < alpha:
-            enough = middle
-        else:
-            too_few = middle
-    return enough
-
-
-def simultaneous_band(curves: ArrayLike, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """The band that holds one whole new curve with at least the given confidence: low and high, shape (epochs,).
-
-    `curves` has shape (seeds, epochs). Each epoch has its prediction interval at confidence 1 − (1 − confidence) / E
-    (Bonferroni). That holds under any dependence between epochs, and neighbouring epochs depend strongly; the sharper
-    region of Hotelling would need the covariance of E epochs, which is singular with fewer seeds than epochs.
-    """
-    curves = np.asarray(curves, dtype=float)
-    return _intervals(curves, 1 - (1 - confidence) / curves.shape[1])
-
-
-def simultaneous_test(curves: ArrayLike, documented: ArrayLike, half_unit: ArrayLike) -> CurveTest:
-    """Is the documented curve one more of these? p = min(1, E · the smallest p-value of an epoch), as in the band.
-
-    `curves` has shape (seeds, epochs), `documented` and `half_unit` (epochs,). `epoch` (from 1) is the most extreme
-    one, the first of equals, and `sign` says whether our mean lies above (+1) or below (−1) the documented value
-    there; 0 where no epoch is off. Fewer than two seeds: NaN, epoch 0 and sign 0.
-    """
-    curves, documented = np.asarray(curves, dtype=float), np.asarray(documented, dtype=float)
-    surprise = _surprise(curves, documented, half_unit)
-    if np.isnan(surprise).any():
-        return CurveTest(np.nan, np.nan, 0, 0)
-    worst = int(np.argmax(surprise))
-    epochs = curves.shape[1]
-    return CurveTest(
-        p_value=min(1.0, epochs * float(_p_value(surprise[worst], len(curves)))),
-        limiting_p_value=min(1.0, epochs * float(2 * stats.norm.sf(surprise[worst]))),
-        epoch=worst + 1,
-        sign=int(np.sign(mean_and_spread(curves)[0] - documented)[worst]) if surprise[worst] > 0 else 0,
-    )
-
-
-def holm(p_values: ArrayLike) -> Holm:
+def holm(p_values: ArrayLike, family: int | None = None) -> Holm:
     """Holm's step-down correction (1979): it bounds the chance of any false alarm, under any dependence.
 
-    NaN p-values stay NaN and are no part of the family. The multiplier of a p-value is m − (how many are smaller).
+    NaN p-values stay NaN. `family` is the number of tests that were planned, where not all have a p-value yet: the
+    others count as 1. By default it is that of the p-values there are. The multiplier of a p-value is
+    family − (how many are smaller).
     """
     p_values = np.asarray(p_values, dtype=float)
     tested = ~np.isnan(p_values)
+    family = int(tested.sum()) if family is None else family
     adjusted, multiplier = np.full(p_values.shape, np.nan), np.full(p_values.shape, np.nan)
     if tested.any():
-        adjusted[tested] = multipletests(p_values[tested], method="holm")[1]
-        multiplier[tested] = tested.sum() + 1 - stats.rankdata(p_values[tested], method="min")
+        planned = np.concatenate([p_values[tested], np.ones(family - tested.sum())])
+        adjusted[tested] = multipletests(planned, method="holm")[1][: tested.sum()]
+        multiplier[tested] = family + 1 - stats.rankdata(p_values[tested], method="min")
     return Holm(adjusted, multiplier)
 
 

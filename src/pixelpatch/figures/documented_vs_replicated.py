@@ -1,8 +1,8 @@
 """Every number that a write-up documents, against our replications of it. The diamond at zero is the documented value;
-the marker is our mean over n seeds, the bar the interval that would hold one more run at the study's confidence,
-widened by half of the last printed digit; both as their difference from the documented value, in percentage points for
-accuracies and in percent of the documented value for losses. Verdicts are corrected for the number of tests, so a bar
-that misses the diamond can be undecided. Claims that are not tested are listed with the reason. Exact facts, such as
+the marker is our mean over n seeds, the bar the interval that would hold one more run at the study's confidence; both
+as their difference from the documented value, in percentage points for accuracies and in percent of the documented
+value for losses. Verdicts are corrected for the numbers of a write-up, so a bar that misses the diamond can be
+borderline or undecided. Claims that are not tested are listed with the reason. Exact facts, such as
 numbers of parameters, are in the table only.
 """
 

@@ -1,8 +1,9 @@
 """What every write-up documents, and what our runs show of it: a row per claim, with the documented value as printed,
-our mean and standard deviation over n seeds, the interval that would hold one more run of ours at the study's
-confidence, the p-value after Holm's correction over all claims, a verdict, and why where that is not plain. A claim is
-a number, a curve, a property of one, or to be better than another system. Where a write-up prints a whole curve, a row
-of its own says whether its words agree with that.
+our mean and standard deviation over n seeds, how far our mean is off, the documented value's rank among our seeds (1 is
+better than all of them), the interval that would hold one more run of ours at the study's confidence, the p-value after
+Holm's correction over all numbers of the write-up, a verdict, and why where that is not plain. A claim is a number, a
+curve, a property of one, or to be better than another system. Where a write-up prints a whole curve, a row of its own
+says whether its words agree with that.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,20 @@ from typing import Any
 
 import pandas as pd
 
-from pixelpatch.formatting import cut, display, documented, interval, level, number, p_value, replicated, text, verdict
+from pixelpatch.formatting import (
+    cut,
+    display,
+    documented,
+    interval,
+    level,
+    number,
+    off,
+    p_value,
+    rank,
+    replicated,
+    text,
+    verdict,
+)
 from pixelpatch.tables import read_table
 
 CAPTION = "What the write-ups document, and what our runs show."
@@ -40,6 +54,8 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
             "Documented": documented,
             "Replicated (mean ± sd)": replicated,
             "n": _seeds,
+            "Off": off,
+            "Rank": rank,
             level(alpha): lambda row: interval(row["interval_low"], row["interval_high"]),
             "p (Holm)": lambda row: p_value(row["p_holm"]),
             "Verdict": verdict,
@@ -75,4 +91,4 @@ def terminal_claims(claims: pd.DataFrame, *, width: int = 110) -> str:
 
 
 def _seeds(row: Mapping[str, Any]) -> str:
-    return "" if row["kind"] == "self-check" else number(row["n_seeds"])
+    return "" if row["kind"] in ("self-check", "reading") else number(row["n_seeds"])
