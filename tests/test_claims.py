@@ -412,6 +412,28 @@ def test_better_is_a_one_sided_welch_test(cnn: list[float], verdict: str) -> Non
     assert row.effect_size == pytest.approx(statistics.hedges_g(cnn, vit))
 
 
+@pytest.mark.parametrize(
+    ("metric", "kind", "verdict"),
+    [
+        ("test/accuracy", "better_than", "reproduced"),
+        ("test/accuracy", "worse_than", "lower"),
+        ("test/loss", "better_than", "lower"),
+        ("test/loss", "worse_than", "reproduced"),
+    ],
+)
+def test_a_loss_is_better_where_it_is_lower_and_worse_is_the_reverse(metric: str, kind: str, verdict: str) -> None:
+    runs = {"cnn": {metric: [97.0, 98.0, 97.5]}, "vit": {metric: [90.0, 91.0, 90.2]}}
+    row = judged(study_of({"cnn": {"it": {"metric": metric, kind: "vit"}}, "vit": {}}), runs).loc["it"]
+    assert row.verdict == verdict
+    assert (row.replicated_mean > 0) == (verdict == "reproduced")
+
+
+def test_words_are_judged_by_reading_and_need_no_run() -> None:
+    claim = {"reading": {"verdict": "contradicted", "because": "the code draws it once"}}
+    row = judged(study_of({"pit": {"it": claim}}, narrowed=("pit",)), {}).loc["it"]
+    assert (row.kind, row.verdict, row.note, row.n_seeds) == ("reading", "contradicted", "the code draws it once", 0)
+
+
 def test_better_with_too_few_seeds_of_either_is_undecided() -> None:
     row = better([97.0, 98.0, 97.5], [90.0])
     assert (row.verdict, row.note, row.replicated_mean) == ("undecided", "at least 2 more seeds", 7.5)

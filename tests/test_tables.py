@@ -295,7 +295,7 @@ def test_the_latex_table_has_a_caption_a_label_rules_and_whole_rows(tmp_path: Pa
     assert r"50 \% of \$5 \& a\_b \#1 \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{}" in rows[1]
     assert "{[}1{]} first" in rows[1]
     format_ = re.search(r"\\begin\{tabular\}\{(.*)\}", source)[1]
-    assert len(re.sub(r"p\{[^}]*\}", "p", format_)) == 9
+    assert len(re.sub(r"p\{[^}]*\}", "p", format_)) == 11
 
 
 def test_a_long_latex_table_breaks_over_pages(tmp_path: Path) -> None:
@@ -316,7 +316,19 @@ def test_markdown_keeps_its_columns_and_shows_nothing_for_what_is_missing(tmp_pa
     assert lines[:2] == ["All claims", ""]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
     assert {len(row) for row in cells} == {11}
-    assert cells[2] == ["blog_vit", r"a \| b c &lt;start>", "", "", "10", "", "<0.001", "reproduced", ""]
+    assert cells[2] == [
+        "blog_vit",
+        r"a \| b c &lt;start>",
+        "",
+        "",
+        "10",
+        "−0.55 points",
+        "3 of 11",
+        "",
+        "<0.001",
+        "reproduced",
+        "",
+    ]
     assert "nan" not in "\n".join(lines).lower()
 
 
