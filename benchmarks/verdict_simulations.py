@@ -89,44 +89,6 @@ SPREADS = {
 BY_TOLERANCE = {"normal, narrow": 10.0, "normal": 5.0, "normal, wide": 2.5}  # one tolerance in standard deviations
 SHAPES, SEEDS, NUMBERS, OFF = ("normal", "skewed", "two modes"), (3, 5, 10), (1, 2, 5), (2, 4, 6)
 
-RUNS = ["spread", "seeds"]
-LIKE_OURS = f"off_sd == 0 and spread in {SHAPES}"
-OFF_BY_ONE_TOLERANCE = " or ".join(
-    f"(spread == '{spread}' and off_sd == {off})" for spread, off in BY_TOLERANCE.items()
-)
-QUESTIONS = {  # each with its rows of verdicts.csv, and with what makes a line and a column of its table
-    "The documented runs are like ours. How often is any number of the write-up `higher` or `lower`?": (
-        f"{LIKE_OURS} and outcome in ('refuted', 'refuted in the end')",
-        RUNS,
-        ["outcome", "numbers"],
-    ),
-    "The same: which verdict does the first number get, and does its interval cover it?": (
-        f"off_sd == 0 and outcome in {(*VERDICTS, 'covered')} and numbers != 2",
-        ["numbers", *RUNS],
-        ["outcome"],
-    ),
-    "The first documented run is of a protocol 2, 4 or 6 standard deviations above ours. How often is ours `lower`?": (
-        f"off_sd in {OFF} and spread in {SHAPES} and outcome == 'lower'",
-        RUNS,
-        ["numbers", "off_sd"],
-    ),
-    "The only documented run is of a protocol one tolerance above ours. Which verdict does it get?": (
-        f"({OFF_BY_ONE_TOLERANCE}) and outcome in {VERDICTS}",
-        [*RUNS, "off_sd"],
-        ["outcome"],
-    ),
-    "The only number is `undecided`. Does its note say how many more seeds, and is it decided by exactly so many?": (
-        "off_sd in (0, 2) and numbers == 1 and outcome in ('undecided', 'N suggested', 'decided by N')",
-        RUNS,
-        ["off_sd", "outcome"],
-    ),
-    "The first number is 4 standard deviations off. Does a verdict change where ten unrelated write-ups join?": (
-        "outcome.str.startswith('changed')",
-        [*RUNS, "numbers"],
-        ["outcome"],
-    ),
-}
-
 
 class Case(NamedTuple):
     """What is drawn again and again."""
@@ -175,7 +137,7 @@ def judge(family: WriteUp) -> tuple[list[str], list[int | None]]:
     return verdicts, more
 
 
-def err(case: Case, rng: Generator) -> Outcomes:
+def alone(case: Case, rng: Generator) -> Outcomes:
     """One write-up: its verdicts, and those after as many more seeds as the notes say."""
     write_up = draw(case, rng)
     verdicts, more = judge(write_up)
@@ -195,15 +157,15 @@ def err(case: Case, rng: Generator) -> Outcomes:
     return outcomes
 
 
-def join(case: Case, rng: Generator) -> Outcomes:
+def among_others(case: Case, rng: Generator) -> Outcomes:
     """One write-up, alone and beside unrelated ones: does any of its verdicts change?"""
     write_ups = [draw(case, rng), *(draw(case._replace(off_sd=0.0), rng) for _ in range(UNRELATED))]
-    alone, _ = judge(write_ups[0])
+    before, _ = judge(write_ups[0])
     by_write_up = [judge(each)[0] for each in write_ups]
     one_family, _ = judge(list(chain(*write_ups)))
     return {
-        "changed by others": by_write_up[0] != alone,
-        "changed by others, one family": one_family[: case.numbers] != alone,
+        "changed by others": by_write_up[0] != before,
+        "changed by others, one family": one_family[: case.numbers] != before,
     }
 
 
@@ -218,9 +180,9 @@ def plan() -> list[tuple[Experiment, Case, int]]:
     ]
     joined = [Case(*each, 4.0) for each in product(SHAPES, SEEDS[1:2], NUMBERS)]
     return [
-        *((err, case, 2000) for case in dict.fromkeys([*true, *tolerance])),
-        *((err, case, 400) for case in off),
-        *((join, case, 200) for case in joined),
+        *((alone, case, 2000) for case in dict.fromkeys([*true, *tolerance])),
+        *((alone, case, 400) for case in off),
+        *((among_others, case, 200) for case in joined),
     ]
 
 
@@ -241,6 +203,44 @@ def simulate(planned: Sequence[tuple[Experiment, Case, int]], seed: int) -> pd.D
     return table.assign(share=share, standard_error=np.sqrt(share * (1 - share) / table["repetitions"]))
 
 
+RUNS = ["spread", "seeds"]
+OFF_BY_ONE_TOLERANCE = " or ".join(
+    f"(spread == '{spread}' and off_sd == {off})" for spread, off in BY_TOLERANCE.items()
+)
+QUESTIONS = {  # each with its rows of verdicts.csv, and with what makes a line and a column of its table
+    "The documented runs are like ours. How often is any number of the write-up `higher` or `lower`?": (
+        f"off_sd == 0 and spread in {SHAPES} and outcome in ('refuted', 'refuted in the end')",
+        RUNS,
+        ["outcome", "numbers"],
+    ),
+    "The same: which verdict does the first number get, and does its interval cover it?": (
+        f"off_sd == 0 and outcome in {(*VERDICTS, 'covered')} and numbers != 2",
+        ["numbers", *RUNS],
+        ["outcome"],
+    ),
+    "The first documented run is of a protocol 2, 4 or 6 standard deviations above ours. How often is ours `lower`?": (
+        f"off_sd in {OFF} and spread in {SHAPES} and outcome == 'lower'",
+        RUNS,
+        ["numbers", "off_sd"],
+    ),
+    "The only documented run is of a protocol one tolerance above ours. Which verdict does it get?": (
+        f"({OFF_BY_ONE_TOLERANCE}) and outcome in {VERDICTS}",
+        [*RUNS, "off_sd"],
+        ["outcome"],
+    ),
+    "The only number is `undecided`. Does its note say how many more seeds, and is it decided by exactly so many?": (
+        "off_sd in (0, 2) and numbers == 1 and outcome in ('undecided', 'N suggested', 'decided by N')",
+        RUNS,
+        ["off_sd", "outcome"],
+    ),
+    "The first number is 4 standard deviations off. Does a verdict change where ten unrelated write-ups join?": (
+        "outcome.str.startswith('changed')",
+        [*RUNS, "numbers"],
+        ["outcome"],
+    ),
+}
+
+
 def csv_text(table: pd.DataFrame) -> str:
     """verdicts.csv: a row per case and outcome."""
     return table.to_csv(index=False, float_format="%.6g")
@@ -249,9 +249,7 @@ def csv_text(table: pd.DataFrame) -> str:
 def markdown(table: pd.DataFrame) -> str:
     """verdicts.md: a table per question. A cell is empty where nothing was drawn, or nothing was left to ask."""
     words = {"numbers": "{} documented", "off_sd": "{:g} sd off", "outcome": "{}"}
-    text = (
-        "Percent ± Monte Carlo standard error. What is 0.0 or 100.0 is so up to 3 / repetitions, at 95 % confidence.\n"
-    )
+    text = "Percent ± Monte Carlo standard error. 0 ± 0 is at most 3 / repetitions, at 95 % confidence.\n"
     for question, (chosen, index, columns) in QUESTIONS.items():
         rows = table.query(chosen).to_dict("records")
         counts = {row["repetitions"] for row in rows}
