@@ -32,7 +32,7 @@ UV_INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python --constr
 # Snakemake's own report of what ran, with parameters, code and run times; after a dry run there is nothing to report.
 ANNEX = $(if $(filter -n --dry-run --dryrun,$(ARGS)),,--report results/provenance.html --report-after-run)
 
-.PHONY: study test torture demo space verify readme benchmark benchmark-scale setup
+.PHONY: study test torture demo space verify readme benchmark benchmark-scale simulations setup
 study: setup
 	.venv/bin/snakemake --cores all $(ANNEX) $(ARGS)
 
@@ -84,6 +84,10 @@ benchmark: setup
 benchmark-scale: setup
 	.venv/bin/snakemake --quiet --cores 1 fetch
 	.venv/bin/python benchmarks/scale.py --data data/mnist --output results/benchmark $(ARGS)
+
+# How often the rule of verdicts errs, on simulated runs: results/benchmark/verdicts.csv and .md, in five minutes.
+simulations: setup
+	.venv/bin/python benchmarks/verdict_simulations.py --output results/benchmark $(ARGS)
 
 setup: .venv/ready
 
