@@ -395,8 +395,8 @@ def _width(case: Case, distance: Distance, documented: np.ndarray) -> str:
         off(metric, case.spec, value + each[widest], value) for each in (half, distance.tolerance)
     )
     at = f" at {_place(case, widest + 1)}" if len(documented) > 1 else ""
-    unit = unit if unit == "%" else f" {unit}"
-    return f"even plentiful seeds would leave ±{reach:.2g}{unit}{at}, more than the tolerance of ±{allowed:.2g}{unit}"
+    shown = f"{reach:,.0f}" if reach >= 10 else f"{reach:.2g}"
+    return f"even plentiful seeds would leave ±{shown} {unit}{at}, more than the tolerance of ±{allowed:.3g}"
 
 
 def _less_is_better(case: Case) -> bool:
