@@ -1,13 +1,27 @@
-"""What does each oddity cost? Every experiment with `mends`, against the system that it extends, seed by seed.
+"""What does each oddity cost? Every experiment with `mends`, against the system that it extends.
 
-The two train the same spec but for the one oddity. `effect_points` is the mean over their common seeds of the mended
-run's metric minus that of the run as documented, in the metric's unit (points, for an accuracy): above zero, the oddity
-costs that much; `n_more` and `n_less` count the seeds whose metric is higher and lower for it. Runs of one seed share
-what the mending leaves alone (weights at the start, the order of the data as far as as many random numbers are drawn,
-all of the training where only the testing is mended), so the test is Student's paired one, and the interval
-`interval_low..interval_high` its, at 1 − alpha. The p-values of all rows are one family, corrected by Holm. Rows at a
-reduced budget, and those with fewer common seeds than `analysis.minimum_seeds`, show what there is and are no part of
-the family. `finding` says what was measured, `means` (of the configuration) why it may be so.
+The two specs differ in the one oddity. `effect_points` is the mean metric of the mended runs minus that of the runs as
+documented, in the metric's unit (points, for an accuracy): above zero, the oddity costs that much.
+
+**Which test.** `test` says which. `n_documented` and `n_mended` are the runs of each side that it compares.
+
+* `paired`: the same trained weights are merely tested otherwise. The two runs of a seed then differ in the test alone,
+  so they are pairs, and Student's paired test is taken over the seeds that both sides have. `n_more` and `n_less` count
+  the pairs whose metric is higher and lower without the oddity.
+* `welch`: training differs. A seed does not mean the same to two different trainings, so two runs that share one are no
+  pair. Welch's test is taken over all seeds of each side, and nothing is counted by pairs.
+
+The weights are the same where the two specs have equal `data`, `model` and `training`, differ in `evaluation` alone, and
+have no validation data. With validation data `evaluation` can reach the weights: another batch or another order can
+change which epoch is kept, and a shuffled order draws from the generator that also orders the training images.
+
+**What p-values can know.** A sample without spread, such as five runs of a network that answers one class, does not show
+that no run would ever differ. Its p-value is kept at what so few runs can know (see `analysis.statistics`).
+
+**Family.** The p-values of all rows are corrected together, by Holm. Rows at a reduced budget, and those with fewer than
+`analysis.minimum_seeds` seeds on either side, show what there is and are no part of the family. The interval
+`interval_low..interval_high` is that of the test, at 1 − alpha, and not corrected. `finding` says what was measured,
+`means` (of the configuration) why it may be so.
 """
 
 import pandas as pd

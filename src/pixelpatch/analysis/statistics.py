@@ -9,6 +9,12 @@ Two questions are asked throughout, and they need different answers:
 
 A documented number is known only as precisely as it was printed: "95.01" is anything in 95.005..95.015. `half_unit` is
 half a unit of the last printed digit, and only what lies beyond it counts as distance.
+
+No p-value says more than its method can know. A permutation test of n_a and n_b values has C(n_a + n_b, n_a) deals, so
+its two-sided p-value is at least 2 / C(n_a + n_b, n_a); the signs of n pairs give at least 2 / 2ⁿ. A t-test can go lower
+where the values show how far runs scatter. It cannot where a sample has no spread at all: it would take as known that
+runs never differ, and could give 0 from two of them. There its p-value is never below that least one of a permutation
+test (half of it, one-sided). Kendall's p-value, an approximation by the normal distribution, has the same bound.
 """
 
 import warnings
