@@ -1,21 +1,34 @@
 """Do faster numerics come out the same? Every experiment with `equivalent_to`, against the one that it names.
 
-The two train the same spec but for `training.precision`, or the same one in another number of CPU threads. That no
-difference was found would say little, so the test is turned round: the null hypothesis is that the means of the final
-metric are `margin` or more apart, and two one-sided Welch tests at level α each (TOST; Schuirmann 1987; Lakens 2017)
-have to reject it on both sides. `p_tost` is the larger of their p-values; `interval_low..interval_high` is Welch's
-interval of the difference at 1 − 2α, which lies within the margin exactly where p_tost < α. The margin stands in the
-configuration, stated before anything ran. Runs of one seed start from the same weights and see the same data, which the
-test makes no use of: that can only make it stricter.
+The two train the same spec but for `training.precision`, or the same one in another number of CPU threads. They are
+compared in two ways: how many runs are stuck, and the means of those that are not.
 
-What they share shows in `same_seed_std`, the standard deviation of the differences of runs of one seed, over √2: as
-large as the spread of seeds where other rounding is as good as another seed, and 0 where the runs are the same.
-`n_same` counts the seeds whose metric is the same to the last bit.
+**Stuck runs.** Some runs never learn some digit (the rule is in `analysis.modes`). Fisher's exact test, two-sided, holds
+the number of stuck runs of an experiment against that of its reference: `p_stuck` is its p-value, and below α the rates
+are shown to differ. From so few runs it finds large differences alone, so the counts stand beside it.
 
-`equivalent`: p_tost < α. `not equivalent`: the whole interval lies outside the margin. Else `undecided`. `not tested`
-where either experiment has no run, fewer seeds than `analysis.minimum_seeds` or a reduced budget: what there is of
-means is shown for information. The p-values are not corrected for one another: an option passes where all of its checks
-do, and the chance that a harmful one passes them all is no larger than that of one.
+**Means.** Where either side has stuck runs, only the escaped runs of both are compared, for a mean over two kinds of
+runs describes neither; else all of them. That no difference was found would say little, so the test is turned round:
+the null hypothesis is that the means of the final metric are `margin` or more apart, and two one-sided Welch tests at
+level α each (TOST; Schuirmann 1987; Lakens 2017) have to reject it on both sides. `p_tost` is the larger of their
+p-values. `difference` is that of the means compared, and `interval_low..interval_high` Welch's interval of it at 1 − 2α.
+The margin stands in the configuration, stated before anything ran. Runs of one seed start from the same weights and see
+the same data, which the test makes no use of: that can only make it stricter.
+
+**Verdict.**
+
+* `not equivalent`: the rates are shown to differ, or the whole interval lies outside the margin.
+* `equivalent`: the rates are not shown to differ, and p_tost < α.
+* `undecided`: else, and where either side has fewer than `analysis.minimum_seeds` escaped runs.
+* `not tested`: either experiment has no run, fewer seeds than `analysis.minimum_seeds` or a reduced budget. What there
+  is of means is shown for information.
+
+`note` gives the counts where any run is stuck. The p-values are not corrected for one another: an option passes where
+all of its checks do, and the chance that a harmful one passes them all is no larger than that of one.
+
+**The same seeds.** What runs of one seed share shows in `same_seed_std`, the standard deviation of their differences
+over √2: as large as the spread of seeds where other rounding is as good as another seed, and 0 where the runs are the
+same. `n_same` counts the seeds whose metric is the same to the last bit. These, `mean` and `least` are over all runs.
 """
 
 import numpy as np
