@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -68,6 +69,9 @@ def test_every_oddity_has_its_price_and_what_was_not_run_is_named(whole: Path) -
     assert [float(re.match(r"\[(.*?)\]", row[3])[1].replace("−", "-")) for row in rows] == pytest.approx(
         list(table["effect_points"]), abs=0.005
     )
+    tests = [(row.test.capitalize(), f"{row.n_documented}, {row.n_mended}") for row in table.itertuples()]
+    assert [(row[4], row[5]) for row in rows] == tests
+    assert Counter(row[4] for row in rows) == {"Paired": 3, "Welch": len(table) - 3}
     limits = section(page, "Limitations")
     assert "Not run, with the core-hours that were put aside for them: pixel_transformer_pre_norm (120)." in limits
     assert "blog_cnn (3 of 10)" in limits

@@ -3,17 +3,17 @@
 The two train the same spec but for `training.precision`, or the same one in another number of CPU threads. They are
 compared in two ways: how many runs are stuck, and the means of those that are not.
 
-**Stuck runs.** Some runs never learn some digit (the rule is in `analysis.modes`). Fisher's exact test, two-sided, holds
-the number of stuck runs of an experiment against that of its reference: `p_stuck` is its p-value, and below α the rates
-are shown to differ. From so few runs it finds large differences alone, so the counts stand beside it.
+**Stuck runs.** Some runs never learn some digit (the rule is in `analysis.modes`). Fisher's exact test, two-sided,
+holds the number of stuck runs of an experiment against that of its reference: `p_stuck` is its p-value, and below α the
+rates are shown to differ. From so few runs it finds large differences alone, so the counts stand beside it.
 
 **Means.** Where either side has stuck runs, only the escaped runs of both are compared, for a mean over two kinds of
 runs describes neither; else all of them. That no difference was found would say little, so the test is turned round:
 the null hypothesis is that the means of the final metric are `margin` or more apart, and two one-sided Welch tests at
 level α each (TOST; Schuirmann 1987; Lakens 2017) have to reject it on both sides. `p_tost` is the larger of their
-p-values. `difference` is that of the means compared, and `interval_low..interval_high` Welch's interval of it at 1 − 2α.
-The margin stands in the configuration, stated before anything ran. Runs of one seed start from the same weights and see
-the same data, which the test makes no use of: that can only make it stricter.
+p-values. `difference` is that of the means compared, and `interval_low..interval_high` Welch's interval of it at 1 −
+2α. The margin stands in the configuration, stated before anything ran. Runs of one seed start from the same weights and
+see the same data, which the test makes no use of: that can only make it stricter.
 
 **Verdict.**
 

@@ -66,8 +66,9 @@ _COLUMNS = {
     "patch_sweep": dict.fromkeys(("experiment", "model"), "str")
     | {"train_images": "int64", "n_seeds": "int64", "best": "bool"}
     | dict.fromkeys(("patch", "test_mean", "test_std", "test_max", "tera_flops", "seconds"), "float64"),
-    "oddities": dict.fromkeys(("system", "experiment", "oddity", "instead", "metric", "finding", "means"), "str")
-    | {"n_seeds": "int64"}
+    "oddities": dict.fromkeys(("system", "experiment", "oddity", "instead", "metric", "test"), "str")
+    | dict.fromkeys(("finding", "means"), "str")
+    | dict.fromkeys(("n_documented", "n_mended"), "int64")
     | dict.fromkeys(("effect_points", "interval_low", "interval_high", "p_value", "p_holm"), "float64"),
     "identification": dict.fromkeys(("question", "experiment", "settings", "system", "claim", "metric"), "str")
     | {"documented": "str"}
