@@ -143,6 +143,18 @@ def test_a_number_that_no_run_reaches_is_not_said_to_be_explained(whole: Path, t
     assert "No run of any cell has a final-train-loss" not in findings(STUDY, tmp_path)
 
 
+def test_stuck_runs_are_counted_or_said_not_to_be_there(whole: Path, tmp_path: Path) -> None:
+    text = section(findings(STUDY, whole), "Where the spread comes from")
+    (row,) = rows_of(text[text.index("| System or check |") :])
+    assert row == ["Tiny ViT, patch 16 ¹", "[1 of 4](runs/vit16_tiny)", "25 [1, 81]", "9 (1)", "88.00", "95.00"]
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    table = pd.read_csv(tmp_path / "modes.csv")
+    table.assign(n_stuck=0).to_csv(tmp_path / "modes.csv", index=False)
+    text = section(findings(STUDY, tmp_path), "Where the spread comes from")
+    assert "\nNo run of any system or check of numerics is stuck. ([All counts](tables/modes.md).)\n" in text
+    assert "| System or check |" not in text
+
+
 def test_links_lead_somewhere(whole: Path) -> None:
     page = findings(STUDY, whole)
     tables = {name for name, kind in re.findall(r"\(tables/([a-z_]+)\.(md|csv)\)", page)}

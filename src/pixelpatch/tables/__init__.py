@@ -25,6 +25,7 @@ NAMES = (
     "settings",
     "comparisons",
     "accuracy",
+    "modes",
     "equivalence",
     "oddities",
     "identification",
@@ -80,6 +81,9 @@ _COLUMNS = {
     | dict.fromkeys(("epochs", "n_seeds"), "int64")
     | dict.fromkeys(("mean", "std"), "float64")
     | dict.fromkeys(("identified", "truth"), "bool"),
+    "modes": dict.fromkeys(("experiment", "metric", "digits"), "str")
+    | dict.fromkeys(("n", "n_stuck"), "int64")
+    | dict.fromkeys(("rate", "interval_low", "interval_high", "mean", "mean_stuck", "mean_escaped"), "float64"),
     "equivalence": dict.fromkeys(("experiment", "reference", "metric", "verdict", "note"), "str")
     | dict.fromkeys(("n", "n_reference", "n_same"), "int64")
     | dict.fromkeys(("margin", "mean", "mean_reference", "difference", "interval_low", "interval_high"), "float64"),
