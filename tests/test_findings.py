@@ -147,6 +147,7 @@ def test_stuck_runs_are_counted_or_said_not_to_be_there(whole: Path, tmp_path: P
     text = section(findings(STUDY, whole), "Where the spread comes from")
     (row,) = rows_of(text[text.index("| System or check |") :])
     assert row == ["Tiny ViT, patch 16 ¹", "[1 of 4](runs/vit16_tiny)", "25 [1, 81]", "9 (1)", "88.00", "95.00"]
+    assert "bfloat16: equivalent, stuck are 0 of 4 runs, of the reference's 1 of 4; means are of the others (" in text
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     table = pd.read_csv(tmp_path / "modes.csv")
     table.assign(n_stuck=0).to_csv(tmp_path / "modes.csv", index=False)

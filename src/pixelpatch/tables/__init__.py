@@ -85,8 +85,9 @@ _COLUMNS = {
     | dict.fromkeys(("n", "n_stuck"), "int64")
     | dict.fromkeys(("rate", "interval_low", "interval_high", "mean", "mean_stuck", "mean_escaped"), "float64"),
     "equivalence": dict.fromkeys(("experiment", "reference", "metric", "verdict", "note"), "str")
-    | dict.fromkeys(("n", "n_reference", "n_same"), "int64")
-    | dict.fromkeys(("margin", "mean", "mean_reference", "difference", "interval_low", "interval_high"), "float64"),
+    | dict.fromkeys(("n", "n_reference", "n_stuck", "n_stuck_reference", "n_same"), "int64")
+    | dict.fromkeys(("margin", "mean", "mean_reference", "mean_escaped", "mean_escaped_reference"), "float64")
+    | dict.fromkeys(("difference", "interval_low", "interval_high", "p_stuck"), "float64"),
     "variance": dict.fromkeys(("system", "metric"), "str")
     | dict.fromkeys(("n_seeds", "items"), "int64")
     | dict.fromkeys(("mean", "seed_std", "binomial_std", "image_std", "both_std"), "float64"),
