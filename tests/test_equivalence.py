@@ -1,4 +1,4 @@
-"""Numerics held against float32: statsmodels' test and simulation, each verdict, and where such a check stays out."""
+"""Numerics held against float32: statsmodels' test, simulation, stuck runs, verdicts, and where a check stays out."""
 
 import json
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.stats.weightstats import ttost_ind
 
 from pixelpatch.__main__ import main
@@ -73,8 +74,21 @@ def made_in(samples: Samples, threads: dict[str, int] | None = None, device: str
     return pd.DataFrame(rows, columns=columns[:5]).reindex(columns=columns)
 
 
-def the_row(samples: Samples, narrowed: str = "", **settings: float) -> pd.Series:
-    table = equivalences(study_of(narrowed, **settings), runs_of(samples), made_in(samples))
+def confusion_of(samples: Samples, stuck: dict[str, int] | None = None) -> pd.DataFrame:
+    """Every digit is recognised by all runs, but for the first `stuck` ones of an experiment, which know no nine."""
+    rows = [
+        (name, seed, label, 4 if label == 9 and seed < (stuck or {}).get(name, 0) else label, 100)
+        for name, values in samples.items()
+        for seed in range(len(values))
+        for label in range(10)
+    ]
+    columns = ["experiment", "seed", "label", "predicted", "count"]
+    return pd.DataFrame(rows, columns=columns).astype({"predicted": "str"})
+
+
+def the_row(samples: Samples, narrowed: str = "", stuck: dict[str, int] | None = None, **settings: float) -> pd.Series:
+    confusion = confusion_of(samples, stuck)
+    table = equivalences(study_of(narrowed, **settings), runs_of(samples), made_in(samples), confusion)
     assert list(table) == COLUMNS
     assert len(table) == 1
     return table.iloc[0]
@@ -135,10 +149,11 @@ def test_equal_systems_pass_when_the_margin_is_wide_against_their_spread() -> No
 
 
 def test_samples_without_spread_and_single_values() -> None:
-    assert equivalence_p_value([93.0] * 3, [93.5] * 3, 1.0) == 0
+    least = 1 / 20  # of the deals of six runs into three and three
+    assert equivalence_p_value([93.0] * 3, [93.5] * 3, 1.0) == least
     assert equivalence_p_value([93.0] * 3, [94.0] * 3, 1.0) == 0.5
-    assert equivalence_p_value([93.0] * 3, [95.0] * 3, 1.0) == 1
-    assert equivalence_p_value([93.0] * 3, [93.1, 93.2, 93.0], 1.0) < 0.01
+    assert equivalence_p_value([93.0] * 3, [95.0] * 3, 1.0) == 1 - least
+    assert equivalence_p_value([93.0] * 3, [93.1, 93.2, 93.0], 1.0) == least
     assert np.isnan(equivalence_p_value([93.0], [93.0, 93.1], 1.0))
     assert np.isnan(equivalence_p_value([], [93.0, 93.1], 1.0))
 
@@ -212,15 +227,60 @@ def test_what_is_not_tested_shows_means_and_why(samples: Samples, settings: dict
 def test_a_check_of_threads_needs_other_threads(threads: dict[str, int], device: str, tested: bool) -> None:
     made, samples = study_of(), {"fast": CLOSE, "plain": CLOSE}
     made["experiments"]["fast"]["resources"] = {"threads": 2}
-    row = equivalences(made, runs_of(samples), made_in(samples, threads, device)).iloc[0]
+    row = equivalences(made, runs_of(samples), made_in(samples, threads, device), confusion_of(samples)).iloc[0]
     assert (row.verdict == "equivalent") == tested
     assert (row.note == "its runs and those of the reference computed in as many threads") != tested
 
 
 def test_a_check_that_did_not_run_has_no_row() -> None:
     samples = {"plain": CLOSE, "other": CLOSE}
-    table = equivalences(study_of(), runs_of(samples), made_in(samples))
+    table = equivalences(study_of(), runs_of(samples), made_in(samples), confusion_of(samples))
     assert (list(table), len(table)) == (COLUMNS, 0)
+
+
+# Stuck runs
+
+
+LOW = [85.0, 84.2, 85.3, 84.9, 85.1]  # of runs that know no nine
+
+
+@pytest.mark.parametrize(
+    ("stuck", "verdict"),
+    [
+        ({"fast": 1}, "equivalent"),
+        ({"plain": 2}, "equivalent"),
+        ({"fast": 1, "plain": 2}, "equivalent"),
+        ({"fast": 5}, "not equivalent"),
+        ({"fast": 3, "plain": 1}, "undecided"),
+    ],
+)
+def test_rates_of_stuck_runs_and_means_of_the_others_are_compared(stuck: dict[str, int], verdict: str) -> None:
+    samples = {name: LOW[: stuck.get(name, 0)] + CLOSE[stuck.get(name, 0) :] for name in ("fast", "plain")}
+    row = the_row(samples, stuck=stuck)
+    n_fast, n_plain = stuck.get("fast", 0), stuck.get("plain", 0)
+    assert (row.n, row.n_reference, row.n_stuck, row.n_stuck_reference) == (5, 5, n_fast, n_plain)
+    # Fisher's: of all ways in which so many stuck runs fall on ten, those that are no more probable than this one.
+    ways = stats.hypergeom(10, n_fast + n_plain, 5).pmf(range(6))
+    assert row.p_stuck == pytest.approx(ways[ways <= ways[n_fast] * (1 + 1e-9)].sum())
+    assert row.verdict == verdict
+    escaped, others = CLOSE[n_fast:], CLOSE[n_plain:]
+    assert [row["mean"], row.mean_reference] == pytest.approx([np.mean(samples["fast"]), np.mean(samples["plain"])])
+    assert row.mean_escaped_reference == pytest.approx(np.mean(others))
+    assert row.note.startswith(
+        f"stuck are {n_fast} of 5 runs, of the reference's {n_plain} of 5; means are of the others"
+    )
+    if n_fast < 3:
+        expected, *_ = ttost_ind(np.array(escaped), np.array(others), -1, 1, usevar="unequal")
+        assert row.p_tost == pytest.approx(expected)
+        assert row.difference == pytest.approx(np.mean(escaped) - np.mean(others))
+    else:
+        assert np.isnan(row.p_tost)
+
+
+def test_equal_rates_do_not_excuse_other_means() -> None:
+    samples = {"fast": LOW[:1] + [value + 3 for value in CLOSE[1:]], "plain": LOW[:1] + CLOSE[1:]}
+    row = the_row(samples, stuck={"fast": 1, "plain": 1})
+    assert (row.verdict, row.p_stuck) == ("not equivalent", 1)
 
 
 # The table, and the others
@@ -234,6 +294,7 @@ def folder(tmp_path: Path) -> Callable[[Samples], Path]:
         (tmp_path / "study.json").write_text(json.dumps(study_of()), encoding="utf-8")
         runs_of(samples).to_csv(tmp_path / "runs.csv", index=False)
         made_in(samples).assign(lost="", epochs=1, of_epochs=1).to_csv(tmp_path / "provenance.csv", index=False)
+        confusion_of(samples).to_csv(tmp_path / "confusion.csv", index=False)
         return tmp_path
 
     return make
@@ -253,16 +314,16 @@ def test_the_table_a_reader_sees(folder: Callable[[Samples], Path]) -> None:
     named = dict(zip(*([cell.strip() for cell in line.split("|")[1:-1]] for line in (header, row)), strict=True))
     interval = welch(CLOSE, CLOSE, 0.9)
     assert named == {
-        "Experiment": "fast", "Reference": "plain", "Metric": "test/accuracy", "n": "5, 5", "Mean": "93.02",
-        "Reference mean": "93.02", "Lowest seed": "92.70", "Lowest of reference": "92.70",
-        "Difference": "0.00", "Margin": "±1",
+        "Experiment": "fast", "Reference": "plain", "Metric": "test/accuracy", "n": "5, 5", "Stuck": "0, 0",
+        "p (stuck)": "1.000", "Mean": "93.02", "Reference mean": "93.02",
+        "Lowest seed": "92.70", "Lowest of reference": "92.70", "Difference": "0.00", "Margin": "±1",
         "90 % interval": f"[−{interval.high:.2f}, {interval.high:.2f}]", "p (TOST)": "<0.001",
         "Same": "5", "Sd of a seed": "0.000",
         "Verdict": "equivalent", "Why": "",
     }  # fmt: skip
     pd.testing.assert_frame_equal(
         read_table(where, "equivalence").fillna({"note": ""}),
-        equivalences(study_of(), read_table(where, "runs"), read_table(where, "provenance")),
+        equivalences(study_of(), *(read_table(where, name) for name in ("runs", "provenance", "confusion"))),
         check_exact=True,
         check_dtype=False,
     )
@@ -280,7 +341,7 @@ def test_a_study_without_such_checks_has_a_table_that_says_so(folder: Callable[[
 def test_what_is_not_tested_reads_without_holes_or_nan() -> None:
     study = study_of("fast")
     samples = {"fast": CLOSE[:1], "plain": CLOSE}
-    table = equivalences(study, runs_of(samples), made_in(samples))
+    table = equivalences(study, runs_of(samples), made_in(samples), confusion_of(samples))
     shown = equivalence.view(table, study).iloc[0].to_dict()
     assert (shown["n"], shown["Mean"], shown["Difference"], shown["Verdict"]) == (
         "1, 5",

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -69,6 +70,9 @@ def test_every_oddity_has_its_price_and_what_was_not_run_is_named(whole: Path) -
     assert [float(re.match(r"\[(.*?)\]", row[3])[1].replace("−", "-")) for row in rows] == pytest.approx(
         list(table["effect_points"]), abs=0.005
     )
+    tests = [(row.test.capitalize(), f"{row.n_documented}, {row.n_mended}") for row in table.itertuples()]
+    assert [(row[4], row[5]) for row in rows] == tests
+    assert Counter(row[4] for row in rows) == {"Paired": 3, "Welch": len(table) - 3}
     limits = section(page, "Limitations")
     assert "Not run, with the core-hours that were put aside for them: pixel_transformer_pre_norm (120)." in limits
     assert "blog_cnn (3 of 10)" in limits
@@ -138,6 +142,19 @@ def test_a_number_that_no_run_reaches_is_not_said_to_be_explained(whole: Path, t
     table.loc[reader, "least"] = 0.01
     table.to_csv(tmp_path / "identification.csv", index=False)
     assert "No run of any cell has a final-train-loss" not in findings(STUDY, tmp_path)
+
+
+def test_stuck_runs_are_counted_or_said_not_to_be_there(whole: Path, tmp_path: Path) -> None:
+    text = section(findings(STUDY, whole), "Where the spread comes from")
+    (row,) = rows_of(text[text.index("| System or check |") :])
+    assert row == ["Tiny ViT, patch 16 ¹", "[1 of 4](runs/vit16_tiny)", "25 [1, 81]", "9 (1)", "88.00", "95.00"]
+    assert "bfloat16: equivalent, stuck are 0 of 4 runs, of the reference's 1 of 4; means are of the others (" in text
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    table = pd.read_csv(tmp_path / "modes.csv")
+    table.assign(n_stuck=0).to_csv(tmp_path / "modes.csv", index=False)
+    text = section(findings(STUDY, tmp_path), "Where the spread comes from")
+    assert "\nNo run of any system or check of numerics is stuck. ([All counts](tables/modes.md).)\n" in text
+    assert "| System or check |" not in text
 
 
 def test_links_lead_somewhere(whole: Path) -> None:

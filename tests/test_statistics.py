@@ -175,16 +175,40 @@ def test_welch_is_that_of_statsmodels_and_its_one_sided_half_that_of_scipy() -> 
     assert ours.welch(OTHER, SAMPLE, 0.9).p_greater == pytest.approx(1 - greater)
 
 
-def test_welch_without_any_spread_is_exact() -> None:
-    assert ours.welch([2, 2], [1, 1, 1], 0.95) == (1, 1, 1, np.inf, 0, 0)
-    assert ours.welch([1, 1], [2, 2, 2], 0.95) == (-1, -1, -1, -np.inf, 0, 1)
-    assert ours.welch([1, 1], [1, 1, 1], 0.95) == (0, 0, 0, 0, 1, 0.5)
+@pytest.mark.parametrize("sizes", [(2, 3), (5, 5), (5, 10)])
+def test_welch_without_any_spread_knows_no_more_than_permutations(sizes: tuple[int, int]) -> None:
+    high, low = ([value] * n for value, n in zip((2.0, 1.0), sizes, strict=True))
+    least = ours.permutation_p_value(high, low, permutations=9999, rng=np.random.default_rng(0))
+    np.testing.assert_allclose(ours.welch(high, low, 0.95), (1, np.nan, np.nan, np.inf, least, least / 2))
+    np.testing.assert_allclose(ours.welch(low, high, 0.95), (-1, np.nan, np.nan, -np.inf, least, 1 - least / 2))
+    np.testing.assert_allclose(ours.welch(low, low, 0.95), (0, np.nan, np.nan, 0, 1, 0.5))
 
 
-def test_welch_with_one_sample_without_spread_is_a_t_test_of_the_other() -> None:
-    expected = stats.ttest_1samp(SAMPLE, 94.0)
-    result = ours.welch(SAMPLE, [94.0] * 4, 0.95)
-    np.testing.assert_allclose([result.t, result.p_value], [expected.statistic, expected.pvalue])
+def test_welch_with_one_sample_without_spread_is_a_t_test_of_the_other_and_no_surer_than_permutations() -> None:
+    for constant in (94.5, 94.0, 50.0):
+        expected = stats.ttest_1samp(SAMPLE, constant)
+        result = ours.welch(SAMPLE, [constant] * 4, 0.95)
+        least = 2 / math.comb(9, 4)
+        assert result.t == pytest.approx(expected.statistic)
+        assert result.p_value == pytest.approx(max(expected.pvalue, least))
+        assert result.p_greater == pytest.approx(max(expected.pvalue, least) / 2)
+        assert ours.welch([constant] * 4, SAMPLE, 0.95).p_greater == pytest.approx(1 - result.p_greater)
+    assert ours.welch(SAMPLE, [50.0, 50.0, 50.0, 50.01], 0.95).p_value < least  # where there is some spread, it counts
+
+
+@pytest.mark.parametrize("n", [2, 5, 9])
+def test_equal_differences_of_pairs_know_no_more_than_their_signs(n: int) -> None:
+    before = 90 + np.arange(n) / 10
+    after = [float(f"{value + 0.1:.1f}") for value in before]  # equal on paper, not in binary fractions
+    signs = stats.binomtest(n, n).pvalue
+    assert ours.paired(after, before, 0.95) == pytest.approx((0.1, np.nan, np.nan, signs), nan_ok=True)
+    assert ours.paired(before, before, 0.95)[::3] == (0, 1)
+
+
+def test_the_least_p_value_is_that_of_the_one_deal_that_sorts_all_values() -> None:
+    assert ours.least_p_value(2, 3) == 2 / 10
+    assert ours.least_p_value(2, 2, 2) == 2 / 90
+    assert ours.least_p_value(1, 1) == ours.least_p_value(3) == 1
 
 
 def enumerated_p_value(a: list[int], b: list[int]) -> float:

@@ -75,19 +75,17 @@ class World:
             effects = {seed: 2 + 0.1 * seed for seed in own}
             runs += [(f"{system}_mended", seed, False, metric, own[seed] + effects[seed]) for seed in own]
             row = {"system": system, "oddity": f"{system}'s oddity of some length", "instead": "none", "metric": metric}
-            row |= {"n_seeds": len(own), "effect_points": np.mean([*effects.values()]), "p_value": 0.01, "p_holm": 0.02}
+            row |= {"test": "paired", "n_documented": len(own), "n_mended": len(own)}
+            row |= {"effect_points": np.mean([*effects.values()]), "p_value": 0.01, "p_holm": 0.02}
             row |= {"interval_low": 1.0, "interval_high": 3.5, "finding": "2.15 points more without it"}
             nothing = {key: np.nan for key, value in row.items() if isinstance(value, float)}
             for end in ("mended", "todo"):
                 self.study["experiments"][f"{system}_{end}"] = {"mends": {"system": system}}
             rows += [row | {"experiment": f"{system}_mended"}]
-            rows += [row | {"experiment": f"{system}_todo", "n_seeds": 0, "finding": "not run"} | nothing]
-        columns = (
-            "system experiment oddity instead metric n_seeds effect_points interval_low interval_high p_value p_holm"
-        )
-        pd.DataFrame(rows, columns=[*columns.split(), "finding", "means"]).to_csv(
-            self.folder / "oddities.csv", index=False
-        )
+            rows += [row | {"experiment": f"{system}_todo", "n_mended": 0, "finding": "not run"} | nothing]
+        columns = "system experiment oddity instead metric test n_documented n_mended"
+        columns += " effect_points interval_low interval_high p_value p_holm finding means"
+        pd.DataFrame(rows, columns=columns.split()).to_csv(self.folder / "oddities.csv", index=False)
 
     def identify(self, systems: Any) -> None:
         """identification.csv: two rates and three epochs, of which the second at the higher rate is identified."""

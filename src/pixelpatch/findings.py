@@ -19,7 +19,7 @@ from pixelpatch.tables.identification import cell
 
 USED = (
     *("claims", "identification", "predictions", "oddities", "patch_recipe", "patch_sweep", "patch_tests"),
-    *("variance", "places"),
+    *("variance", "places", "modes"),
     *("equivalence", "plan", "provenance", "runs"),
 )  # of the tables
 

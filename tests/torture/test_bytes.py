@@ -184,7 +184,7 @@ def loaded(path: Path, name: str) -> State:
 READ_BY = {
     "tables/runs.csv": ["tables claims", "tables accuracy", "tables comparisons", "figure accuracy_by_system"],
     "tables/curves.csv": ["tables claims", "figure learning_curves"],
-    "tables/confusion.csv": ["figure confusion"],
+    "tables/confusion.csv": ["figure confusion", "tables modes"],
     "tables/claims.csv": ["show", "figure documented_vs_replicated"],
     "study.json": ["tables accuracy", "tables claims", "figure accuracy_by_system", "collect"],
 }

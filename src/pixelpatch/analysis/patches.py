@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from pixelpatch.analysis.statistics import holm, mean_and_spread, welch
+from pixelpatch.analysis.statistics import holm, least_p_value, mean_and_spread, welch
 from pixelpatch.checks import split_sizes
 from pixelpatch.files import canonical_json
 from pixelpatch.formatting import patch_size
@@ -210,7 +210,7 @@ def _trials(group: Group, confidence: float) -> Iterator[dict]:
             "n_first": len(compared[0].runs),
             "n_second": len(compared[-1].runs),
             "difference": float(tau),
-            "p_value": float(p_value),
+            "p_value": float(np.maximum(p_value, least_p_value(*(len(entry.runs) for entry in compared)))),
         }
     pairs = [("neighbours", *pair) for pair in pairwise(compared)]
     pairs += [("CNN", group.best, entry) for entry in group.others if group.best]

@@ -9,8 +9,16 @@ Two questions are asked throughout, and they need different answers:
 
 A documented number is known only as precisely as it was printed: "95.01" is anything in 95.005..95.015. `half_unit` is
 half a unit of the last printed digit, and only what lies beyond it counts as distance.
+
+No p-value says more than its method can know. A permutation test of n_a and n_b values has C(n_a + n_b, n_a) deals, so
+its two-sided p-value is at least 2 / C(n_a + n_b, n_a); the signs of n pairs give at least 2 / 2ⁿ. A t-test can go
+lower where the values show how far runs scatter. It cannot where a sample has no spread at all: it would take as known
+that runs never differ, and could give 0 from two of them. There its p-value is never below that least one of a
+permutation test (half of it, one-sided), and where nothing at all shows how far runs scatter, there is no interval.
+Kendall's p-value, an approximation by the normal distribution, has the same bound.
 """
 
+import math
 import warnings
 from typing import NamedTuple
 
@@ -148,20 +156,26 @@ def holm(p_values: ArrayLike, family: int | None = None) -> Holm:
     return Holm(adjusted, multiplier)
 
 
+def least_p_value(*sizes: int) -> float:
+    """The least two-sided p-value that a permutation test of samples of these sizes can give: 2 over the deals."""
+    return min(1.0, 2 * math.prod(map(math.factorial, sizes)) / math.factorial(sum(sizes)))
+
+
 def welch(a: ArrayLike, b: ArrayLike, confidence: float) -> Welch:
     """Welch's t-test of two independent samples with unequal variances, and the interval of mean(a) − mean(b).
 
-    Where both samples have no spread at all the answer is exact (p is 0 or 1). Fewer than two values in either: NaN
-    but for the difference.
+    Where a sample has no spread at all, its p-values go no lower than a permutation test's can; where both have none,
+    the interval is NaN. Fewer than two values in either: NaN but for the difference.
     """
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     difference = float(mean_and_spread(a)[0] - mean_and_spread(b)[0])
     if min(len(a), len(b)) < 2:
         return Welch(difference, np.nan, np.nan, np.nan, np.nan, np.nan)
+    least = least_p_value(len(a), len(b)) if _constant(a) or _constant(b) else 0.0
     if _constant(a) and _constant(b):
-        sign = np.sign(difference)
-        t = sign * np.inf if sign else 0.0
-        return Welch(difference, difference, difference, float(t), float(sign == 0), float((1 - sign) / 2))
+        sign = float(np.sign(difference))
+        t, p_value = (sign * np.inf, least) if sign else (0.0, 1.0)
+        return Welch(difference, np.nan, np.nan, t, p_value, p_value / 2 if sign > 0 else 1 - p_value / 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns where one sample has no spread; Welch allows it
         result = stats.ttest_ind(a, b, equal_var=False)
@@ -171,22 +185,24 @@ def welch(a: ArrayLike, b: ArrayLike, confidence: float) -> Welch:
         low=float(interval.low),
         high=float(interval.high),
         t=float(result.statistic),
-        p_value=float(result.pvalue),
-        p_greater=float(stats.t.sf(result.statistic, result.df)),
+        p_value=max(float(result.pvalue), least),
+        p_greater=float(np.clip(stats.t.sf(result.statistic, result.df), least / 2, 1 - least / 2)),
     )
 
 
 def paired(a: ArrayLike, b: ArrayLike, confidence: float) -> Paired:
     """Student's paired t-test of the mean of a − b, pair by pair, and the interval of that mean.
 
-    Where all differences are equal the answer is exact (p is 0 or 1). Fewer than two pairs: NaN but for the difference.
+    Where all differences are equal, p goes no lower than the signs of so many pairs can, and the interval is NaN. Fewer
+    than two pairs: NaN but for the difference.
     """
-    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    # Rounded, so that differences that are equal on paper (95.1 − 95.0 = 93.1 − 93.0) are so in binary fractions too.
+    differences = np.round(np.asarray(a, dtype=float) - np.asarray(b, dtype=float), 9)
     mean, spread = (float(part) for part in mean_and_spread(differences))
     if len(differences) < 2:
         return Paired(mean, np.nan, np.nan, np.nan)
     if spread == 0:
-        return Paired(mean, mean, mean, float(mean == 0))
+        return Paired(mean, np.nan, np.nan, 0.5 ** (len(differences) - 1) if mean else 1.0)
     result = stats.ttest_1samp(differences, 0.0)
     interval = result.confidence_interval(confidence)
     return Paired(mean, float(interval.low), float(interval.high), float(result.pvalue))
@@ -195,8 +211,8 @@ def paired(a: ArrayLike, b: ArrayLike, confidence: float) -> Paired:
 def equivalence_p_value(a: ArrayLike, b: ArrayLike, margin: float) -> float:
     """P-value of "the means of a and b are `margin` or more apart": two one-sided Welch tests (Schuirmann 1987).
 
-    It is the larger of the two, and below α exactly where the interval of `welch` at confidence 1 − 2α lies within
-    ±margin. Fewer than two values in either: NaN.
+    It is the larger of the two. Where both samples have spread, it is below α exactly where the interval of `welch` at
+    confidence 1 − 2α lies within ±margin. Fewer than two values in either: NaN.
     """
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     above, below = welch(a + margin, b, 0.95), welch(b + margin, a, 0.95)

@@ -1,7 +1,9 @@
 """What each oddity costs: test accuracy without it minus as documented, in percentage points. Small points are single
-seeds, both runs from the same one (n per row); the marker is their mean with the interval of Student's paired test. To
-the right of zero the oddity costs accuracy, to the left the system is better for it; hollow markers show what is not
-significant after Holm's correction. Oddities that were not tested are listed without a marker.
+seeds: the difference of the two runs of a seed where the same weights are tested otherwise (paired), else that of a
+run without the oddity from the mean of the runs as documented. The marker is the mean with the interval of the test,
+paired or Welch's; n is the number of runs as documented, and without the oddity. To the right of zero the oddity
+costs accuracy, to the left the system is better for it; hollow markers show what is not significant after Holm's
+correction. Oddities that were not tested are listed without a marker.
 """
 
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
+from pixelpatch.analysis.oddities import effects
 from pixelpatch.figures import style
 from pixelpatch.formatting import text
 from pixelpatch.tables import read_table
@@ -44,14 +47,10 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
 def _row(axis: Axes, place: int, row: Mapping[str, Any], runs: pd.DataFrame, study: Mapping[str, Any]) -> None:
     look = style.looks(study)[row["system"]]
     finding = text(row["finding"])
-    if row["n_seeds"]:
-        of_metric = runs[runs["metric"] == row["metric"]].set_index("seed")
-        mended, documented = (
-            of_metric.loc[of_metric["experiment"] == row[key], "value"] for key in ("experiment", "system")
-        )
-        effects = (mended - documented).dropna().sort_index().to_numpy()
-        jitter = 0.22 + 0.07 * (np.arange(len(effects)) % 3)
-        axis.plot(effects, place + jitter, "o", ms=2.6, color=look.colour, mew=0, label="seeds")
+    if min(row["n_documented"], row["n_mended"]):
+        seeds = effects(row, runs).to_numpy()
+        jitter = 0.22 + 0.07 * (np.arange(len(seeds)) % 3)
+        axis.plot(seeds, place + jitter, "o", ms=2.6, color=look.colour, mew=0, label="seeds")
         significant = row["p_holm"] < study["analysis"]["alpha"]
         if np.isfinite(row["interval_low"]):
             ends = [row["interval_low"], row["interval_high"]]
@@ -59,7 +58,8 @@ def _row(axis: Axes, place: int, row: Mapping[str, Any], runs: pd.DataFrame, stu
         face = look.colour if significant else "white"
         axis.plot([row["effect_points"]], [place], look.marker, color=look.colour, mfc=face, ms=5, label="mean")
         effect = f"{row['effect_points']:+.2f}".replace("-", "−")
-        finding = f"n = {row['n_seeds']}, {finding if finding.startswith('not tested') else effect}"
+        finding = finding if finding.startswith("not tested") else f"{effect}, {row['test'].capitalize()}"
+        finding = f"n = {row['n_documented']}, {row['n_mended']}: {finding}"
     axis.text(1.01, place, finding, transform=axis.get_yaxis_transform(), va="center", size=6.5)
 
 

@@ -13,6 +13,7 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
+from pixelpatch.analysis.oddities import effects
 from pixelpatch.figures import style
 from pixelpatch.figures.learning_curves import LOG_FROM, METRICS
 from pixelpatch.formatting import patch_size
@@ -164,26 +165,27 @@ class _Drawing:
 
     def oddities(self) -> Iterator[Chart]:
         table = read_table(self.tables, "oddities", self.study)
-        table = table[table["n_seeds"] > 0]
+        table = table[(table["n_documented"] > 0) & (table["n_mended"] > 0)]
         if table.empty:
             return
         table = table.assign(
             title=[f"{self.titles[row.system]}: {row.oddity}\n→ {row.instead}" for row in table.itertuples()]
         )
-        values = self.runs.set_index(["experiment", "metric", "seed"])["value"]
-        points = self.runs.merge(table, on=["experiment", "metric"], suffixes=("", "_of_table"))
-        documented = [values.get((row.system, row.metric, row.seed), float("nan")) for row in points.itertuples()]
-        points = points.assign(effect=points["value"] - documented).dropna(subset="effect")
+        found = {row["experiment"]: effects(row, self.runs) for row in table.to_dict("records")}
+        points = self.runs.merge(table, on=["experiment", "metric"])
+        effect = [found[row.experiment].get(row.seed, math.nan) for row in points.itertuples()]
+        points = points.assign(effect=effect).dropna(subset="effect")
         points = points[["system", "experiment", "title", "seed", "value", "record", "effect"]]
         x = alt.X("effect:Q").title("points of accuracy without the oddity, log beyond ±1")
         x = x.scale(type="symlog", constant=1, padding=12).axis(
             labelExpr="datum.value ? format(datum.value, '+') : '0'", values=_BOTH_SIDES
         )
-        bars = table[["system", "experiment", "title", "effect_points", "interval_low", "interval_high", "p_holm"]]
-        bars = bars.dropna(subset="interval_low")
+        tested = ["test", "n_documented", "n_mended", "effect_points", "interval_low", "interval_high", "p_holm"]
+        bars = table[["system", "experiment", "title", *tested]].dropna(subset="interval_low")
         tooltip = [
-            "experiment", alt.Tooltip("effect_points", format="+.2f"), alt.Tooltip("interval_low", format="+.2f"),
-            alt.Tooltip("interval_high", format="+.2f"), alt.Tooltip("p_holm", format=".2~g"),
+            "experiment", "test:N", "n_documented:Q", "n_mended:Q", alt.Tooltip("effect_points", format="+.2f"),
+            alt.Tooltip("interval_low", format="+.2f"), alt.Tooltip("interval_high", format="+.2f"),
+            alt.Tooltip("p_holm", format=".2~g"),
         ]  # fmt: skip
         interval = alt.Chart(bars).encode(y=self._row("experiment"), color=self._of_system(), tooltip=tooltip)
         layers = (
@@ -197,8 +199,9 @@ class _Drawing:
             "oddities",
             "what-each-oddity-costs",
             "Accuracy without each oddity, minus accuracy with it",
-            "Points of accuracy that each oddity costs: a point per seed, a bar at the mean and its interval. To the "
-            "right of zero the system is better without it.",
+            "Points of accuracy that each oddity costs: a point per seed, a bar at the mean and its interval. Where "
+            "the same weights are tested otherwise, a seed is held against itself, else against the mean of all seeds "
+            "with the oddity. To the right of zero the system is better without it.",
             list(dict.fromkeys(table["system"])),
             *layers,
             height=alt.Step(STEP),

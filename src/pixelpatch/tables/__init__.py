@@ -25,6 +25,7 @@ NAMES = (
     "settings",
     "comparisons",
     "accuracy",
+    "modes",
     "equivalence",
     "oddities",
     "identification",
@@ -66,8 +67,9 @@ _COLUMNS = {
     "patch_sweep": dict.fromkeys(("experiment", "model"), "str")
     | {"train_images": "int64", "n_seeds": "int64", "best": "bool"}
     | dict.fromkeys(("patch", "test_mean", "test_std", "test_max", "tera_flops", "seconds"), "float64"),
-    "oddities": dict.fromkeys(("system", "experiment", "oddity", "instead", "metric", "finding", "means"), "str")
-    | {"n_seeds": "int64"}
+    "oddities": dict.fromkeys(("system", "experiment", "oddity", "instead", "metric", "test"), "str")
+    | dict.fromkeys(("finding", "means"), "str")
+    | dict.fromkeys(("n_documented", "n_mended"), "int64")
     | dict.fromkeys(("effect_points", "interval_low", "interval_high", "p_value", "p_holm"), "float64"),
     "identification": dict.fromkeys(("question", "experiment", "settings", "system", "claim", "metric"), "str")
     | {"documented": "str"}
@@ -79,9 +81,13 @@ _COLUMNS = {
     | dict.fromkeys(("epochs", "n_seeds"), "int64")
     | dict.fromkeys(("mean", "std"), "float64")
     | dict.fromkeys(("identified", "truth"), "bool"),
+    "modes": dict.fromkeys(("experiment", "metric", "digits"), "str")
+    | dict.fromkeys(("n", "n_stuck"), "int64")
+    | dict.fromkeys(("rate", "interval_low", "interval_high", "mean", "mean_stuck", "mean_escaped"), "float64"),
     "equivalence": dict.fromkeys(("experiment", "reference", "metric", "verdict", "note"), "str")
-    | dict.fromkeys(("n", "n_reference", "n_same"), "int64")
-    | dict.fromkeys(("margin", "mean", "mean_reference", "difference", "interval_low", "interval_high"), "float64"),
+    | dict.fromkeys(("n", "n_reference", "n_stuck", "n_stuck_reference", "n_same"), "int64")
+    | dict.fromkeys(("margin", "mean", "mean_reference", "mean_escaped", "mean_escaped_reference"), "float64")
+    | dict.fromkeys(("difference", "interval_low", "interval_high", "p_stuck"), "float64"),
     "variance": dict.fromkeys(("system", "metric"), "str")
     | dict.fromkeys(("n_seeds", "items"), "int64")
     | dict.fromkeys(("mean", "seed_std", "binomial_std", "image_std", "both_std"), "float64"),

@@ -1,7 +1,9 @@
 """Does training in other numerics (bfloat16, two threads) come out the same as in float32 and one thread? A row per
-check, with both means, their difference and its interval at 1 − 2α, and the p-value of two one-sided Welch tests (TOST)
-against the margin that the configuration states. The verdict is equivalent where the whole interval lies within the
-margin, not equivalent where it lies outside, else undecided. Besides, how many seeds came out the very same, and the
+check, with the number of stuck runs of either side (which recognise fewer than half of the test images of some digit)
+and Fisher's p-value of it, both means of the runs that are not stuck, their difference and its interval at 1 − 2α, and
+the p-value of two one-sided Welch tests (TOST) against the margin that the configuration states. The verdict is
+equivalent where the whole interval lies within the margin and the rates of stuck runs are not shown to differ, not
+equivalent where it lies outside or they are, else undecided. Besides, how many seeds came out the very same, and the
 standard deviation between runs of one seed (over √2): as large as that between seeds, if rounding is as good as a seed.
 """
 
@@ -20,7 +22,7 @@ EMPTY = "No other numerics ran."
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
     """Hold every such experiment against its reference."""
-    return equivalences(study, read_table(tables, "runs", study), read_table(tables, "provenance", study))
+    return equivalences(study, *(read_table(tables, name, study) for name in ("runs", "provenance", "confusion")))
 
 
 def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
@@ -33,8 +35,10 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
             "Reference": lambda row: text(row["reference"]),
             "Metric": lambda row: text(row["metric"]),
             "n": lambda row: f"{number(row['n'])}, {number(row['n_reference'])}",
-            "Mean": lambda row: fixed(row["mean"], precision(row)),
-            "Reference mean": lambda row: fixed(row["mean_reference"], precision(row)),
+            "Stuck": lambda row: f"{number(row['n_stuck'])}, {number(row['n_stuck_reference'])}",
+            "p (stuck)": lambda row: p_value(row["p_stuck"]),
+            "Mean": lambda row: fixed(row["mean_escaped"], precision(row)),
+            "Reference mean": lambda row: fixed(row["mean_escaped_reference"], precision(row)),
             "Lowest seed": lambda row: fixed(row["least"], precision(row)),
             "Lowest of reference": lambda row: fixed(row["least_reference"], precision(row)),
             "Difference": lambda row: fixed(row["difference"], precision(row)),
