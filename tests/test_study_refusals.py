@@ -264,7 +264,7 @@ def test_what_is_said_of_a_claim(key: str, value: Any, said: str) -> None:
     [
         (
             {"metric": "train/loss", "curve": "1.0 0.5"},
-            ".curve has 2 numbers; by its spec, train/loss has 25, so it needs 25.",
+            ".curve has 2 numbers; by its spec's epochs, train/loss has 25: it needs 25.",
         ),
         ({"metric": "train/loss", "curve": "1.0, 0.5"}, "numbers as they are printed, separated by single spaces."),
         (

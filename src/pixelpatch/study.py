@@ -15,7 +15,7 @@ from pixelpatch.basis import basis_problems, open_settings
 from pixelpatch.checks import complete, differing, instead, spec_problems, split_sizes
 from pixelpatch.errors import UserError
 from pixelpatch.files import read_json
-from pixelpatch.metrics import EXACT, curve_length, curves_of, facts_of, metrics_of
+from pixelpatch.metrics import BATCH_LOSS, EXACT, curve_length, curves_of, facts_of, metrics_of
 from pixelpatch.questions import at, has, identification_problems, patch_problems
 from pixelpatch.record import PROGRESS, progress_file
 from pixelpatch.schema import of_specs, schema_problems, unfit_values
@@ -323,7 +323,9 @@ def _claim_problems(claim: Json, name: str, spec: Json, metrics: dict[str, list[
     if "curve" in claim and claim.get("metric") in known:
         length, needed = len(claim["curve"].split()), curve_length(spec, claim["metric"])
         if length != needed:
-            yield f".curve has {length} numbers; by its spec, {claim['metric']} has {needed}, so it needs {needed}."
+            said = "epochs, batch and log_every" if claim["metric"] == BATCH_LOSS else "epochs"
+            wanted = f"by its spec's {said}, {claim['metric']} has {needed}: it needs {needed}."
+            yield f".curve has {length} numbers; {wanted}"
     for first, second in claim.get("dips_at", []):
         if second != first + 1 or second > epochs:
             yield f".dips_at has [{first}, {second}]; write pairs of consecutive epochs up to {epochs}."

@@ -2,8 +2,8 @@
 the marker is our mean over n seeds, the bar the interval that would hold one more run at the study's confidence; both
 as their difference from the documented value, in percentage points for accuracies and in percent of the documented
 value for losses. Verdicts are corrected for the numbers of a write-up, so a bar that misses the diamond can be
-borderline or undecided. Claims that are not tested are listed with the reason. Exact facts, such as
-numbers of parameters, are in the table only.
+borderline or undecided; *compatible* is a number inside, where runs scatter too widely to reproduce it. Claims that are
+not tested are listed with the reason. Exact facts, such as numbers of parameters, are in the table only.
 """
 
 import textwrap
@@ -107,7 +107,7 @@ def _panel(figure: Figure, top: float, unit: str, rows: list[Row], study: Mappin
         write(OURS, y, mean_sd(row.claim["replicated_mean"], row.claim["replicated_std"]), ha="right")
         write(SEEDS, y, number(row.claim["n_seeds"]), ha="right")
         refuted = row.claim["verdict"] in ("higher", "lower")
-        write(VERDICT, y, verdict(row.claim), weight="bold" if refuted else "normal")
+        write(VERDICT, y, verdict(row.claim).partition(",")[0], weight="bold" if refuted else "normal")
         _draw_claim(axis, line, _differences(row.claim, unit, study), looks[row.claim["system"]])
     _finish(axis, unit)
 
