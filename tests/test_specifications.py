@@ -105,7 +105,7 @@ def test_points_stand_as_their_numbers_do_and_those_without_runs_are_said() -> N
 @pytest.mark.parametrize(
     ("standings", "said"),
     [
-        ({"not run": 16}, "not run yet: 0 of 16 points"),
+        ({"not run": 16}, "not run yet (0 of 16 points)"),
         ({"refuted": 16}, "reached by none of 16"),
         ({"reached": 2, "refuted": 14}, "reached at 2 of 16"),
         ({"refuted": 15, "open": 1}, "reached at 0 of 16; search incomplete: 1 open"),
@@ -238,7 +238,7 @@ def test_a_point_of_fewer_epochs_is_judged_by_the_metrics_of_its_epoch() -> None
 def test_a_reduced_budget_is_no_run() -> None:
     made = study_of()
     made["experiments"]["cnns-1"]["narrowed"] = True
-    assert specify(made, *tables_of({"cnns-1": around(0.2, 93)}))[1].loc[0, "result"] == "not run yet: 0 of 6 points"
+    assert specify(made, *tables_of({"cnns-1": around(0.2, 93)}))[1].loc[0, "result"] == "not run yet (0 of 6 points)"
 
 
 def test_what_is_printed_has_two_ends() -> None:
@@ -269,7 +269,7 @@ def test_sweeps_that_have_not_run_say_so_and_a_study_may_declare_nothing(tmp_pat
     made = study(("preset", "full"))
     write_tables(tmp_path, made, {"vit16_tiny": range(3)})
     assert set(read_table(tmp_path, "specification_summary", made)["result"]) == {
-        f"not run yet: 0 of {m} points" for m in (16, 50, 20)
+        f"not run yet (0 of {m} points)" for m in (16, 50, 20)
     }
     bare = study(("preset", "full"), ("admissible", DELETE))
     write_tables(tmp_path, bare, {"vit16_tiny": range(3)})

@@ -154,7 +154,7 @@ def result(standings: Mapping[str, int]) -> str:
     """What a curve comes to, in words, of how many of its points stand how."""
     m, k = sum(standings.values()), standings.get(REACHED, 0)
     if standings.get(NOT_RUN, 0) == m:
-        return f"not run yet: 0 of {m} points"
+        return f"not run yet (0 of {m} points)"
     if standings.get(REFUTED, 0) == m:
         return f"reached by none of {m}"
     words = {OPEN: "open", TOO_FEW: "with too few seeds", NOT_RUN: "not run"}
@@ -169,8 +169,9 @@ class _Ours:
     def __init__(self, study: dict, runs: pd.DataFrame, curves: pd.DataFrame, provenance: pd.DataFrame) -> None:
         self.study = study
         self.diverged = provenance.loc[provenance["diverged"].notna(), "experiment"].value_counts().to_dict()
-        final = runs.sort_values("seed").groupby(["experiment", "metric"])
-        self._final = {key: own.set_index("seed")["value"] for key, own in final}
+        scores = runs[~runs["metric"].str.startswith("timing/")].sort_values("seed")  # a diverged run has none
+        self._finished = scores.groupby("experiment")["seed"].unique()
+        self._final = {key: own.to_numpy(float) for key, own in scores.groupby(["experiment", "metric"])["value"]}
         self._curves = {
             key: own.pivot(index="seed", columns="epoch", values="value")
             for key, own in curves.groupby(["experiment", "metric"])
@@ -182,16 +183,12 @@ class _Ours:
 
     def values(self, experiment: str, claim: dict, epochs: int) -> np.ndarray:
         """What finished runs at the full budget show of a number after so many epochs, or of a curve: by seed first."""
-        block = self.study["experiments"][experiment]
-        final = self._final.get((experiment, claim["metric"]))
-        curve = self._curves.get((experiment, claim["metric"]))
-        if block["narrowed"] or final is None:
+        block, metric = self.study["experiments"][experiment], claim["metric"]
+        if block["narrowed"] or experiment not in self._finished:
             return np.array([])
         if "curve" not in claim and epochs == block["spec"]["training"]["epochs"]:
-            return final.to_numpy(float)
-        if curve is None:
-            return np.array([])
-        curve = curve.reindex(final.index)  # a run in progress has epochs, and is none of these
+            return self._final[experiment, metric]
+        curve = self._curves[experiment, metric].loc[self._finished[experiment]]
         return (curve if "curve" in claim else curve[epochs]).to_numpy(float)
 
 
