@@ -21,8 +21,9 @@ tolerance are those of the point's own spec. Then a point is, by the first that 
 As *reached* asks for p-values that are not corrected, a point does not come nearer to it when its write-up documents
 more numbers: a further number can turn *refuted* into *open* (through Holm), never into *reached*.
 
-**Divergence.** The documented run did not diverge, so it is held against those of ours that did not. Where all have
-diverged, and they are as many as a verdict needs, the point is refuted: it has no such number.
+**Divergence.** The documented run did not diverge, so it is held against those of ours that did not (and diverged at
+no later epoch, of which the record keeps nothing). Where all have diverged, and they are as many as a verdict needs, the
+point is refuted: it has no such number.
 
 **The curve.** k of the m points are reached. Where all are refuted, the numbers are *reached by none*. That needs no
 correction for the number of points: it is false only if some point is right, and that one is refuted with a chance of
@@ -35,8 +36,8 @@ entry has numbers of families that the first numbers' runs are not of, we ask mo
 numbers alone do not refute, what do these say? Both are then judged by themselves, each corrected within itself.
 
 **The author's own.** Where an entry names systems whose settings are known to be the author's, their own runs are one
-more point, from their first seeds, as many as the sweep has. It differs from the others also in what the
-sweep left alone. It is judged by the same rule and shown; it is not among the m.
+more point, from their first seeds, as many as the sweep has. It differs from the others also in what the sweep left
+alone. It is judged by the same rule and shown; it is not among the m.
 """
 
 from collections import Counter
@@ -168,7 +169,8 @@ class _Ours:
 
     def __init__(self, study: dict, runs: pd.DataFrame, curves: pd.DataFrame, provenance: pd.DataFrame) -> None:
         self.study = study
-        self.diverged = provenance.loc[provenance["diverged"].notna(), "experiment"].value_counts().to_dict()
+        lost = provenance.loc[provenance["diverged"].notna(), "experiment"]
+        self.diverged = Counter(name for name in lost if not study["experiments"][name]["narrowed"])
         scores = runs[~runs["metric"].str.startswith("timing/")].sort_values("seed")  # a diverged run has none
         self._finished = scores.groupby("experiment")["seed"].unique()
         self._final = {key: own.to_numpy(float) for key, own in scores.groupby(["experiment", "metric"])["value"]}
@@ -226,9 +228,9 @@ def _number(ours: _Ours, speakers: list[str], system: str, name: str, epochs: in
     claim, where = ours.claim(system, name), f"experiments.{system}.claims.{name}"
     values, runs_of = max(
         ((ours.values(each, claim, epochs)[:most], each) for each in speakers),
-        key=lambda pair: (len(pair[0]), ours.diverged.get(pair[1], 0)),
+        key=lambda pair: (len(pair[0]), ours.diverged[pair[1]]),
     )
-    diverged, least = ours.diverged.get(runs_of, 0), max(ours.study["analysis"]["minimum_seeds"], 2)
+    diverged, least = ours.diverged[runs_of], max(ours.study["analysis"]["minimum_seeds"], 2)
     last = values[:, -1] if values.ndim == 2 else values
     mean, std = (float(part) for part in mean_and_spread(last))
     columns = {
