@@ -91,7 +91,7 @@ def study(*changes: tuple[str | Path_, Any]) -> dict[str, Any]:
 
 def is_open(path: Path_) -> bool:
     """Whether a key is a name that the configuration's author makes up."""
-    return path[:-1] in (("experiments",), ("presets",), ("identify",)) or path[-2:-1] == ("claims",)
+    return path[:-1] in (("experiments",), ("presets",), ("identify",), ("admissible",)) or path[-2:-1] == ("claims",)
 
 
 PATHS = list(paths(CONFIG))

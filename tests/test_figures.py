@@ -325,3 +325,23 @@ def test_every_seed_of_a_patch_size_stands_at_its_own_seconds(world: World) -> N
         for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
     ]
     assert sorted(points) == sorted(zip(runs["timing/train_seconds"], runs["test/accuracy"], strict=True))
+
+
+def test_a_specification_curve_has_a_column_per_point_in_order_and_a_row_per_number_and_value(world: World) -> None:
+    curves = world.draw("specification_curve").subfigs
+    table = read_table(world.folder, "specifications")
+    for curve, (_, own) in zip(curves, table.groupby("curve", sort=False), strict=True):
+        panel, matrix = curve.axes
+        means = own[own["claim"] == "accuracy"]["mean"].dropna()
+        drawn = [line for line in panel.lines if line.get_marker() != "None"]
+        assert [line.get_ydata()[0] for line in drawn] == sorted(means)
+        assert [line.get_xdata()[0] for line in drawn] == list(range(len(means)))
+        (documented,) = [line for line in panel.lines if line.get_linestyle() == "--"]
+        assert set(documented.get_ydata()) == {95.0}
+        labels = [label.get_text() for label in matrix.get_yticklabels()]
+        assert labels == ["accuracy", "loss", "together", "learning rate: 0.1", "1.0", "epochs: 1", "2", "3"]
+        marks = [(*line.get_ydata(), line.get_marker()) for line in matrix.lines if line.get_marker() != "None"]
+        of_row = [[marker for y, marker in marks if y == row] for row in range(len(labels))]
+        assert [sorted(markers) for markers in of_row[:3]] == [["_"] * 3 + ["o"] * 3 + ["x"]] * 3
+        assert [len(markers) for markers in of_row[3:]] == [3, 3, 2, 3, 2]
+        assert sum(markers.count("*") for markers in of_row) == 1  # the author's rate is none of the sweep's

@@ -127,10 +127,12 @@ def test_a_point_of_a_chart_is_a_seed_with_its_value_and_record(page: Page, resu
     assert curve.groupby("seed")["epoch"].apply(list).tolist() == [list(range(1, 26))] * 3
 
 
-@pytest.mark.parametrize("name", ["identification", "predictions", "oddities", "patch_recipe", "patch_sweep"])
+@pytest.mark.parametrize(
+    "name", ["identification", "predictions", "specifications", "oddities", "patch_recipe", "patch_sweep"]
+)
 def test_a_row_leads_to_the_records_that_its_numbers_are_of(name: str, page: Page, results: Path) -> None:
     table = read_table(results / "tables", name)
-    of = "predicted_by" if name == "predictions" else "experiment"
+    of = {"predictions": "predicted_by", "specifications": "runs_of"}.get(name, "experiment")
     text = (results / "report.html").read_text(encoding="utf-8")
     (shown,) = re.findall(rf'<details id="table-{name}">.*?<tbody>(.*?)</tbody>', text, flags=re.S)
     led = [set(re.findall(r'href="#records-([^"]+)"', row)) for row in shown.split("</tr>")[:-1]]

@@ -39,7 +39,7 @@ def test_every_misspelt_key_is_named(path: Path_) -> None:
         assert f"{place} is missing" in said
     else:
         assert f"{place}y is no" in said
-        meant = path[-1] if "basis" in path else path[-1].rpartition(".")[2]
+        meant = path[-1] if {"basis", "reasons"} & {*path} else path[-1].rpartition(".")[2]
         assert f"did you mean {meant}?" in said
 
 
@@ -49,8 +49,9 @@ def test_made_up_names_may_change_where_nothing_refers_to_them(path: Path_) -> N
     match path:
         case ("experiments", experiment, "claims", claim):
             questions = [held for q in CONFIG["identify"].values() for held in (q["by"], *q["predicts"])]
+            questions += [use for entry in CONFIG["admissible"].values() for use in entry["numbers"]]
             referred = any(held["experiment"] == experiment and claim in held["claims"] for held in questions)
-        case ("identify", _):
+        case ("identify", _) | ("admissible", _):
             referred = False
         case _:
             referred = path[-1] in {at(CONFIG, other) for other in PATHS if isinstance(at(CONFIG, other), str)}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pixelpatch.analysis.specifications import COLUMNS, SUMMARY
 from pixelpatch.analysis.variance import packed
 from pixelpatch.figures import FIGURES
 
@@ -32,6 +33,7 @@ class World:
         self.study = {
             "analysis": {"alpha": 0.1},
             "identify": dict.fromkeys(systems),
+            "admissible": {},
             "experiments": {
                 system: {
                     "title": title,
@@ -61,6 +63,7 @@ class World:
         self.write("correctness", [(system, seed, 4, right) for system in systems for seed in range(seeds)], BITS)
         self.price_oddities(systems, runs)
         self.identify(systems)
+        self.specify(systems)
         self.compare_patches(systems, runs)
         self.write("runs", runs, "experiment seed narrowed metric value")
         self.claims = pd.DataFrame([row for system in systems for row in self.judged(system, runs)])
@@ -105,6 +108,30 @@ class World:
         columns = "question experiment epochs system claim metric documented mean n_seeds log_likelihood"
         columns += " compatible identified truth scatters settings std least most"
         self.write("identification", rows, columns)
+
+    def specify(self, systems: Any) -> None:
+        """specifications.csv: both rates at three epochs, one not run, and the author's own, each with two numbers."""
+        claims = [("accuracy", "test/accuracy", "95.0", 95.0), ("loss", "test/loss", "0.04", 0.05)]
+        verdicts = {"reached": "reproduced", "open": "compatible", "refuted": "lower", "not run": "not run"}
+        rows, summary = [], []
+        for system in systems:
+            numbers = [{"families": [f"{system}_grid"], "experiment": system, "claims": [name for name, *_ in claims]}]
+            self.study["admissible"][system] = {"numbers": numbers}
+            points = [(f"{system}_grid-{rate}", epoch, False) for rate in (0.1, 1.0) for epoch in (1, 2, 3)]
+            for place, (experiment, epoch, author) in enumerate([*points, (system, 2, True)]):
+                standing = [*verdicts][min(place, 3)] if not author else "open"
+                n = 0 if standing == "not run" else self.n
+                for claim, metric, printed, value in claims:
+                    mean = value * (1 - 0.01 * place) if n else np.nan
+                    numbers = (mean, 0.01, 0.98 * mean, 1.02 * mean, 0.5, 1.0)
+                    point = (system, experiment, f"rate {epoch}", epoch, author, standing)
+                    rows.append(
+                        (*point, system, claim, metric, printed, experiment, n, 0, *numbers, verdicts[standing])
+                    )
+            result = "reached at 1 of 6; search incomplete: 1 open, 3 not run"
+            summary.append((system, 6, 1, 1, 1, 0, 3, self.n, self.n, result, "", "open", *[np.nan] * 5))
+        self.write("specifications", rows, " ".join(COLUMNS))
+        self.write("specification_summary", summary, " ".join(SUMMARY))
 
     def compare_patches(self, systems: Any, runs: list[tuple]) -> None:
         """patch_sweep.csv: two patch sizes and a CNN, with two sizes of training set; and the runs."""

@@ -10,16 +10,19 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pixelpatch import formatting
+from pixelpatch.admissible import declared_for
 from pixelpatch.analysis.patches import patch_name
+from pixelpatch.analysis.specifications import shares
 from pixelpatch.answers import answer
 from pixelpatch.metrics import EXACT
 from pixelpatch.study import systems
 from pixelpatch.tables import read_table
 from pixelpatch.tables.identification import cell
+from pixelpatch.tables.specification_summary import out_of_sample, seeds
 
 USED = (
     *("claims", "identification", "predictions", "oddities", "patch_recipe", "patch_sweep", "patch_tests"),
-    *("variance", "places", "modes"),
+    *("variance", "places", "modes", "specifications", "specification_summary"),
     *("equivalence", "plan", "provenance", "runs"),
 )  # of the tables
 
@@ -50,6 +53,14 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
         for row in results
         if row["verdict"] != "not tested" and row["kind"] not in ("self-check", "reading") and row["n_seeds"] >= least
     ]
+    declared = _declared(study, rows["specification_summary"])
+    open_claims = {(row["system"], row["claim"]) for row in rows["specifications"]}
+
+    def is_open(row: Mapping[str, Any]) -> bool:
+        """Whether a claim is judged at every admissible setting, because its system's are open."""
+        return row["system"] in declared and (row["system"], row["claim"]) in open_claims
+
+    environment.tests["open"] = is_open
     titles = {name: formatting.markdown(block["title"]) for name, block in study["experiments"].items()}
     coarse_first = sorted(rows["patch_sweep"], key=lambda row: (math.isnan(row["patch"]), -row["patch"]))
     context = {
@@ -57,6 +68,9 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
         "titles": titles,
         "results": results,
         "tested": tested,
+        "stated": [row for row in tested if not is_open(row)],
+        "declared": declared,
+        "curves": [_curve(study, titles, row, rows["specifications"]) for row in rows["specification_summary"]],
         "untested": Counter(titles[row["system"]] for row in results if row["verdict"] == "not tested"),
         "uncounted": Counter(titles[row["system"]] for row in counts if row["verdict"] == "not tested"),
         "exact": [row for row in counts if row["verdict"] != "not tested"],
@@ -90,6 +104,28 @@ def findings(study: Mapping[str, Any], tables: Path) -> str:
         "origins": _origins(frames["provenance"]),
     }
     return environment.get_template("findings.md").render(rows | context)
+
+
+def _declared(study: Mapping[str, Any], summary: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What the curve of each system comes to that has one because its settings are open."""
+    results = {row["curve"]: row["result"] for row in summary}
+    curves = {name: declared_for(name, study["admissible"], study["experiments"]) for name in systems(study)}
+    return {name: results[curve] for name, curve in curves.items() if curve is not None}
+
+
+def _curve(
+    study: Mapping[str, Any], titles: Mapping[str, str], row: Mapping[str, Any], points: Iterable[dict[str, Any]]
+) -> dict[str, Any]:
+    """A specification curve: its summary, its systems, and at how many points each number differs."""
+    own = [point for point in points if point["curve"] == row["curve"] and not point["author"]]
+    of = dict.fromkeys(titles[point["system"]] for point in own)
+    differ = [
+        (f"{titles[system]}'s {claim}" if len(of) > 1 else claim, *counts)
+        for (system, claim), counts in shares(own).items()
+    ]
+    words = {"name": " and ".join(of), "seeds": seeds(row), "author": formatting.text(row["author"])}
+    words |= {"out_of_sample": out_of_sample(row), "reason": study["admissible"][row["curve"]].get("reason", "")}
+    return {**row, **words, "shares": differ}
 
 
 def _tally(verdicts: Iterable[str]) -> str:

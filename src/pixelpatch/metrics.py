@@ -46,6 +46,12 @@ def curve_length(spec: dict[str, Any], metric: str) -> int:
     return epochs * math.ceil(batches / training["log_every"])
 
 
+def epochs_of(spec: dict[str, Any]) -> range:
+    """The numbers of epochs of which a run of `spec` has test metrics."""
+    last = spec["training"]["epochs"]
+    return range(1 if spec["evaluation"].get("test_every_epoch") else last, last + 1)
+
+
 def facts_of(spec: dict[str, Any]) -> Iterator[str]:
     """What is known of an experiment without a run: those of `metrics_of` that are exact, and first labels."""
     yield from (metric for metric in metrics_of(spec) if metric.startswith(EXACT))

@@ -5,7 +5,7 @@ from typing import Any
 
 from pixelpatch.checks import instead, split_sizes
 from pixelpatch.files import canonical_json
-from pixelpatch.metrics import EXACT, VALIDATION, metrics_of
+from pixelpatch.metrics import EXACT, VALIDATION, curve_length, curves_of, epochs_of, metrics_of
 
 Json = dict[str, Any]
 Families = Mapping[str, list[Json]]  # the members of each
@@ -31,24 +31,49 @@ def identification_problems(question: Json, systems: Mapping[str, Json], familie
         spec = families[family][0]["spec"]
         if lacking := [key for key in keys if not has(spec, key)]:
             yield f"{named} is {family!r}, which has no {', '.join(lacking)} to match the grid's cells by."
-        if use["experiment"] not in systems:
-            yield f"{place}.experiment is {use['experiment']!r}{instead(use['experiment'], systems)}"
-            continue
-        numbers = {
-            name: claim
-            for name, claim in systems[use["experiment"]].get("claims", {}).items()
-            if "documented" in claim
-            and not {"epoch", "better_than", "worse_than", "not_tested"} & claim.keys()
-            and not claim["metric"].startswith(EXACT)
-        }
-        if (trains := spec["model"]["name"]) != (documents := systems[use["experiment"]]["spec"]["model"]["name"]):
-            yield f"{named} is {family!r}, which trains a {trains}; {place}.experiment is a {documents}."
-            continue
-        for claim in use["claims"]:
-            if claim not in numbers:
-                yield f"{place}.claims has {claim!r}, no number of {use['experiment']}{instead(claim, numbers)}"
-            elif (metric := numbers[claim]["metric"]) not in metrics_of(spec):
-                yield f"{place}.claims has {claim!r}, which is of {metric}; {family} has none."
+        yield from number_problems(place, named, spec, use | {"family": family}, systems)
+
+
+def number_problems(
+    place: str, named: str, spec: Json, use: Json, systems: Mapping[str, Json], *, curves: bool = False
+) -> Iterator[str]:
+    """Why runs of `spec`, of a family, cannot speak for documented numbers (and `curves`).
+
+    `use` has the `family`, `named` there, and at `place` the system (`experiment`) whose `claims` they are.
+    """
+    family, system = use["family"], use["experiment"]
+    if system not in systems:
+        yield f"{place}.experiment is {system!r}{instead(system, systems)}"
+        return
+    if (trains := spec["model"]["name"]) != (documents := systems[system]["spec"]["model"]["name"]):
+        yield f"{named} is {family!r}, which trains a {trains}; {place}.experiment is a {documents}."
+        return
+    numbers = {
+        name: claim
+        for name, claim in systems[system].get("claims", {}).items()
+        if ("documented" in claim or (curves and "curve" in claim))
+        and not {"epoch", "better_than", "worse_than", "not_tested"} & claim.keys()
+        and not claim.get("metric", "").startswith(EXACT)
+    }
+    for claim in use["claims"]:
+        if claim not in numbers:
+            yield f"{place}.claims has {claim!r}, no number of {system}{instead(claim, numbers)}"
+        elif why := _unfit(numbers[claim], family, spec):
+            yield f"{place}.claims has {claim!r}, which {why}."
+
+
+def _unfit(claim: Json, family: str, spec: Json) -> str | None:
+    """Why runs of `spec` have no such number or curve, None where they have."""
+    metric = claim["metric"]
+    if metric not in (curves_of(spec) if "curve" in claim else metrics_of(spec)):
+        return f"is of {metric}; {family} has none"
+    if "curve" not in claim:
+        return None
+    if (figures := len(claim["curve"].split())) != (needed := curve_length(spec, metric)):
+        return f"has {figures} figures; by its epochs, {family} has {needed}"
+    if len(epochs_of(spec)) > 1:
+        return f"is a whole curve; {family} has test_every_epoch, and no such curve after fewer epochs"
+    return None
 
 
 def patch_problems(patches: Json, families: Families) -> Iterator[str]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pixelpatch import variants
+from pixelpatch.admissible import admissible_problems
 from pixelpatch.basis import basis_problems, open_settings
 from pixelpatch.checks import complete, differing, instead, spec_problems, split_sizes
 from pixelpatch.errors import UserError
@@ -33,12 +35,12 @@ NO_SYSTEMS = ("author_run", "equivalent_to", "mends", "vary")  # keys of experim
 def resolve(config: Json, schema: Json) -> Json:
     """The study that `config` describes, valid under the JSON schema `schema`.
 
-    Returns the `format`; the preset's name; `analysis`; `identify`; `patches`; `experiments` (title, source, write_up,
-    resources, claims, `basis` and, by it, the settings that are `unstated`; `may_diverge`; `equivalent_to`, `mends`,
-    `author_run` and `vary` or None; the `spec` as it will run, whether that is `narrowed`, how, and the `documented`
-    values of what is; whether it is `selected`; and the seeds `wanted` by the preset); and `runs`, one per selected
-    experiment × seed, each with the path of its record below the preset's results folder. With `seeds: recorded`, a run
-    in progress has the path of its progress file instead.
+    Returns the `format`; the preset's name; `analysis`; `identify`; `admissible`; `patches`; `experiments` (title,
+    source, write_up, resources, claims, `basis` and, by it, the settings that are `unstated`; `may_diverge`;
+    `equivalent_to`, `mends`, `author_run` and `vary` or None; the `spec` as it will run, whether that is `narrowed`,
+    how, and the `documented` values of what is; whether it is `selected`; and the seeds `wanted` by the preset); and
+    `runs`, one per selected experiment × seed, each with the path of its record below the preset's results folder. With
+    `seeds: recorded`, a run in progress has the path of its progress file instead.
     Raises UserError with one sentence per problem.
     """
     problems = list(unfit_values(config))
@@ -84,6 +86,7 @@ def resolve(config: Json, schema: Json) -> Json:
         "preset": config["preset"],
         "analysis": config["analysis"],
         "identify": config["identify"],
+        "admissible": config.get("admissible", {}),
         "patches": config["patches"],
         "experiments": experiments,
         "runs": [
@@ -162,8 +165,7 @@ def systems(study: Mapping[str, Any]) -> dict[str, Any]:
 
 def members(study: Mapping[str, Any], family: str) -> list[str]:
     """The experiments of `study` that a block with `vary` stands for, in the configuration's order."""
-    blocks = study["experiments"]
-    return [name for name, block in blocks.items() if (block.get("vary") or {}).get("family") == family]
+    return variants.members(study["experiments"], family)
 
 
 def narrowed(spec: Json, preset: Json, name: str) -> Json:
@@ -256,6 +258,9 @@ def _inconsistencies(config: Json) -> Iterator[str]:
             families.setdefault(block["vary"]["family"], []).append(block)
     for name, question in config["identify"].items():
         yield from (f"identify.{name}.{said}" for said in identification_problems(question, known_systems, families))
+    for name, entry in config.get("admissible", {}).items():
+        problems = admissible_problems(entry, known_systems, experiments)
+        yield from (f"admissible.{name}.{said}" for said in problems)
     yield from (f"patches.{said}" for said in patch_problems(config["patches"], families))
     for name in config["weights"]:
         if name not in experiments:

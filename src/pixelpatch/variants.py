@@ -1,7 +1,7 @@
 """Experiments that are made of others: those that extend one, and families, which vary settings of one."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain, product
 from typing import Any
 
@@ -136,6 +136,11 @@ def of_family(problem: str, config: Json) -> str:
         if "vary" in block:
             problem = problem.replace(f"experiments.{name}.spec.", f"experiments.{block['vary']['family']}.vary.")
     return problem
+
+
+def members(experiments: Mapping[str, Json], family: str) -> list[str]:
+    """The experiments that a block with `vary` stands for, in the configuration's order."""
+    return [name for name, block in experiments.items() if (block.get("vary") or {}).get("family") == family]
 
 
 def described(settings: Json) -> str:

@@ -84,6 +84,7 @@ FIGURES = sorted(
 ANALYSIS = files_digest(
     *("analysis", "figures", "report", "tables"),
     *(
+        "admissible.py",
         "answers.py",
         "attention.py",
         "basis.py",

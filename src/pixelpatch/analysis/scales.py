@@ -55,12 +55,15 @@ def scale_of(metric: str, spec: dict[str, Any]) -> Scale:
     return Scale(low, high, 1.0)
 
 
-def tolerance_of(metric: str, spec: dict[str, Any], tolerances: dict[str, float], documented: ArrayLike) -> np.ndarray:
+def tolerance_of(
+    metric: str, spec: dict[str, Any], tolerances: dict[str, float], documented: ArrayLike, own: float | None = None
+) -> np.ndarray:
     """How far from `documented` a narrow interval may reach, in the metric's unit: an array of its shape.
 
     `tolerances` is `analysis.tolerance` of the configuration: `accuracy` in points (of a count, in percent of all),
-    `loss` in percent of what lies above the loss's floor, `epoch` in epochs.
+    `loss` in percent of what lies above the loss's floor, `epoch` in epochs. A claim's `own` goes before them.
     """
+    tolerances = tolerances if own is None else dict.fromkeys(tolerances, own)
     documented = np.asarray(documented, dtype=float)
     low, high = limits(metric, spec)
     if metric.endswith("loss"):

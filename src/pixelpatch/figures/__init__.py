@@ -22,6 +22,7 @@ NAMES = (
     "confusion",
     "oddities",
     "budget_map",
+    "specification_curve",
     "amount_of_descent",
     "patch_sweep",
     "attention_maps",

@@ -28,7 +28,13 @@ from pixelpatch.tables import NAMES, read_table
 from pixelpatch.tables.accuracy import ACCURACY_METRICS
 
 SEEN = ("sample_inputs", "attention_maps", "position_similarity", "grid_reading", "always_wrong", "confusion")
-SHOWN = ("documented_vs_replicated", "budget_map", "amount_of_descent", *SEEN)  # figures that are no chart here
+SHOWN = (
+    "documented_vs_replicated",
+    "specification_curve",
+    "budget_map",
+    "amount_of_descent",
+    *SEEN,
+)  # figures that are no chart here
 BEHIND = {  # of a chart, by the first part of its name, or of a figure: the table that it is drawn from
     "accuracy": "tables/runs.csv",
     "curve": "tables/curves.csv",
@@ -36,6 +42,7 @@ BEHIND = {  # of a chart, by the first part of its name, or of a figure: the tab
     "patches": "#table-patch_sweep",
     "comparisons": "#table-comparisons",
     "documented_vs_replicated": "#table-claims",
+    "specification_curve": "#table-specifications",
     "budget_map": "#table-identification",
     "amount_of_descent": "#table-identification",
     "confusion": "tables/confusion.csv",

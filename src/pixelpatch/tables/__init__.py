@@ -30,6 +30,8 @@ NAMES = (
     "oddities",
     "identification",
     "predictions",
+    "specifications",
+    "specification_summary",
     "variance",
     "places",
     "verdict_map",
@@ -84,6 +86,15 @@ _COLUMNS = {
     "modes": dict.fromkeys(("experiment", "metric", "digits"), "str")
     | dict.fromkeys(("n", "n_stuck"), "int64")
     | dict.fromkeys(("rate", "interval_low", "interval_high", "mean", "mean_stuck", "mean_escaped"), "float64"),
+    "specifications": dict.fromkeys(("curve", "experiment", "settings", "standing", "system", "claim", "metric"), "str")
+    | dict.fromkeys(("documented", "runs_of", "verdict"), "str")
+    | dict.fromkeys(("epochs", "n_seeds", "n_diverged"), "int64")
+    | {"author": "bool"}
+    | dict.fromkeys(("mean", "std", "interval_low", "interval_high", "p_value", "p_holm"), "float64"),
+    "specification_summary": dict.fromkeys(("curve", "result", "refuted_by", "author"), "str")
+    | dict.fromkeys(("points", "reached", "open", "refuted", "too_few", "not_run"), "int64")
+    | dict.fromkeys(("least_seeds", "most_seeds"), "int64")
+    | dict.fromkeys(("left", "then_reached", "then_open", "then_refuted", "then_untested"), "float64"),
     "equivalence": dict.fromkeys(("experiment", "reference", "metric", "verdict", "note"), "str")
     | dict.fromkeys(("n", "n_reference", "n_stuck", "n_stuck_reference", "n_same"), "int64")
     | dict.fromkeys(("margin", "mean", "mean_reference", "mean_escaped", "mean_escaped_reference"), "float64")
@@ -105,7 +116,7 @@ _COLUMNS = {
     | dict.fromkeys(("recorded", "to_do"), "int64")
     | dict.fromkeys(("core_hours_done", "core_hours_to_do"), "float64"),
 }
-_EXPERIMENTS = ("experiment", "reference", "predicted_by")  # columns that name experiments of the study
+_EXPERIMENTS = ("experiment", "reference", "predicted_by", "runs_of")  # columns that name experiments of the study
 _SYSTEMS = ("system", "system_a", "system_b")  # and its systems
 
 
@@ -226,6 +237,7 @@ def _strangers(table: "pd.DataFrame", study: Mapping[str, Any]) -> Iterator[tupl
     blocks = study["experiments"]
     families = {block["vary"]["family"] for block in blocks.values() if block.get("vary")}  # which the plan has as well
     known = dict.fromkeys(_EXPERIMENTS, blocks.keys() | families) | dict.fromkeys(_SYSTEMS, systems(study))
-    for column, names in (known | {"question": study.get("identify", {})}).items():
+    known |= {"question": study.get("identify", {}), "curve": study.get("admissible", {})}
+    for column, names in known.items():
         if column in table:
             yield from ((column, name) for name in table[column].unique() if name not in names)

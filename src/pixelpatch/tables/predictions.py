@@ -3,9 +3,11 @@ per cell, variant and predicted number, with our mean and standard deviation ove
 one more run, and whether the documented number is consistent with it. That interval is of one number alone, where the
 verdict also allows for the printed digits and for the other numbers of the entry (Bonferroni), and can be milder. The
 identified cells come first, then the truth, which the author ran and which is known only since; the rows of others show
-how the verdict would move.
+how the verdict would move. Where it says "same runs", they are the identifying ones themselves: nothing is predicted,
+but shown what else those runs have.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from pixelpatch.formatting import display, interval, level, mean_sd, number, p_v
 from pixelpatch.tables import read_table
 from pixelpatch.tables.identification import cell
 
-CAPTION = "What each cell predicts of numbers that had no part in the choice."
+CAPTION = "What runs at each cell's settings show of numbers that had no part in the choice."
 
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
@@ -33,7 +35,7 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
         {
             "Question": lambda row: text(row["question"]),
             "Settings": lambda row: ", ".join(filter(None, [cell(row), text(row["variant"])])),
-            "": lambda row: "identified" if row["identified"] else "the truth" if row["truth"] else "",
+            "": _standing,
             "Experiment": lambda row: text(row["predicted_by"]),
             "Number": lambda row: f"{row['system']} {row['claim']}",
             "Documented": lambda row: text(row["documented"]),
@@ -44,3 +46,8 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
             "Verdict": lambda row: side(row["verdict"]),
         },
     )
+
+
+def _standing(row: Mapping[str, Any]) -> str:
+    words = "identified" if row["identified"] else "the truth" if row["truth"] else ""
+    return ", ".join(filter(None, [words, "same runs" if row["predicted_by"] == row["experiment"] else ""]))

@@ -1,0 +1,321 @@
+"""Do documented numbers reproduce where settings are open? Judged at every admissible point: a specification curve.
+
+**Points.** A write-up that leaves settings open does not say which system its numbers are of. An entry of `admissible`
+therefore declares the values that its author may well have set, with a reason each, before any of their runs. Every
+combination is a point (with every number of epochs, where every epoch is tested), and the documented numbers are judged
+at each of the m points (Simonsohn, Simmons & Nelson, *Nature Human Behaviour* 4, 2020). Our default is one of them at
+most, and stands nowhere alone. Members of several families that have one spec are one point; the one with the most
+seeds speaks for it.
+
+**A point.** All numbers of the entry are judged by the rule of verdicts (`analysis.verdicts`), as one family: their
+p-values are corrected by Holm within the point, where a number without runs counts as p = 1. The scale and the
+tolerance are those of the point's own spec. Then a point is, by the first that holds,
+
+1. *refuted*: some number differs, p_holm < α;
+2. *not run*, *too few seeds*: some number has no finished run at the full budget, or fewer than
+   `analysis.minimum_seeds`;
+3. *reached*: every number is reproduced. None is surprising (p ≥ α even without the correction), and every interval is
+   as narrow as the tolerance asks;
+4. *open*: else. Some interval is too wide, or some p-value lies below α before the correction alone.
+
+As *reached* asks for p-values that are not corrected, a point does not come nearer to it when its write-up documents
+more numbers: a further number can turn *refuted* into *open* (through Holm), never into *reached*.
+
+**Divergence.** The documented run did not diverge, so it is held against those of ours that did not (and diverged at
+no later epoch, of which the record keeps nothing). Where all have diverged, and they are as many as a verdict needs,
+the point is refuted: it has no such number.
+
+**The curve.** k of the m points are reached. Where all are refuted, the numbers are *reached by none*. That needs no
+correction for the number of points: it is false only if some point is right, and that one is refuted with a chance of
+α at most (an intersection-union test; Berger, *Technometrics* 24, 1982). In between, with a point that is open or has
+not run, the search is *incomplete*. Of each number, we count at how many of the points that it was tested at it
+differs.
+
+**Out of sample.** Numbers of one run share its luck, so those of the same runs predict nothing of each other. Where an
+entry has numbers of families that the first numbers' runs are not of, we ask more: of the points that the first
+numbers alone do not refute, what do these say? Both are then judged by themselves, each corrected within itself.
+
+**The author's own.** Where an entry names systems whose settings are known to be the author's, their own runs are one
+more point, from their first seeds, as many as the sweep has. It differs from the others also in what the sweep left
+alone. It is judged by the same rule and shown; it is not among the m.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pixelpatch.admissible import Point, open_keys, points
+from pixelpatch.analysis.documented import documented_curve, documented_number, documented_text
+from pixelpatch.analysis.scales import scale_of, tolerance_of
+from pixelpatch.analysis.statistics import holm, mean_and_spread
+from pixelpatch.analysis.verdicts import Distance
+from pixelpatch.questions import at, has
+from pixelpatch.variants import described
+
+REFUTED, REACHED, OPEN, NOT_RUN, TOO_FEW = "refuted", "reached", "open", "not run", "too few seeds"
+DIVERGED = "all diverged"
+AGAINST = ("higher", "lower", DIVERGED)  # verdicts that refute a point
+UNTESTED = (NOT_RUN, TOO_FEW)
+
+COLUMNS = [
+    *("curve", "experiment", "settings", "epochs", "author", "standing"),
+    *("system", "claim", "metric", "documented", "runs_of", "n_seeds", "n_diverged"),
+    *("mean", "std", "interval_low", "interval_high", "p_value", "p_holm", "verdict"),
+]
+OUT_OF_SAMPLE = ["left", "then_reached", "then_open", "then_refuted", "then_untested"]
+SUMMARY = [
+    *("curve", "points", "reached", "open", "refuted", "too_few", "not_run", "least_seeds", "most_seeds"),
+    *("result", "refuted_by", "author", *OUT_OF_SAMPLE),
+]
+
+
+class Number(NamedTuple):
+    """A documented number at a point: its columns, and our runs' distance to it or why there is none."""
+
+    columns: dict[str, Any]
+    distance: Distance | None
+    without: str  # NOT_RUN, TOO_FEW or DIVERGED where there is no distance
+
+
+class Judged(NamedTuple):
+    """How a point stands, and of each of its numbers p_holm and the verdict."""
+
+    standing: str
+    p_holm: list[float]
+    verdicts: list[str]
+
+
+def specify(
+    study: dict, runs: pd.DataFrame, curves: pd.DataFrame, provenance: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every number at every point of every curve, and a row for each curve: the columns COLUMNS and SUMMARY.
+
+    `runs`, `curves` and `provenance` are tables of `collect`. Points that have not run have rows as well.
+    """
+    ours = _Ours(study, runs, curves, provenance)
+    rows, summary = [], []
+    for name, entry in study.get("admissible", {}).items():
+        own, said = _curve(ours, name, entry)
+        rows += own
+        summary.append(said)
+    whole = dict.fromkeys(OUT_OF_SAMPLE, "Int64")  # missing where nothing is out of sample
+    return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(summary, columns=SUMMARY).astype(whole)
+
+
+def judge(numbers: Sequence[Number], alpha: float) -> Judged:
+    """How a point with these numbers stands."""
+    p_values = [number.distance.p_value() if number.distance else 1.0 for number in numbers]
+    corrected = holm(p_values)
+    verdicts = [
+        number.distance.verdict(p_holm, multiplier) if number.distance else number.without
+        for number, p_holm, multiplier in zip(numbers, corrected.adjusted, corrected.multiplier, strict=True)
+    ]
+    if any(verdict in AGAINST for verdict in verdicts):
+        standing = REFUTED
+    else:
+        missing = next((word for word in UNTESTED if word in verdicts), None)
+        standing = missing or (REACHED if all(verdict == "reproduced" for verdict in verdicts) else OPEN)
+    return Judged(standing, [float(p) for p in corrected.adjusted], verdicts)
+
+
+def summarise(rows: Sequence[Mapping[str, Any]], author: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """What the rows of a curve, a row per point and number, come to; and how the author's own point stands."""
+    standings = Counter(row["standing"] for row in {_key(row): row for row in rows}.values())
+    seeds = [row["n_seeds"] for row in rows if row["n_seeds"]]
+    refuting = [f"{system} {claim} {n} of {of}" for (system, claim), (n, of) in shares(rows).items()]
+    return {
+        "points": standings.total(),
+        "reached": standings[REACHED],
+        "open": standings[OPEN],
+        "refuted": standings[REFUTED],
+        "too_few": standings[TOO_FEW],
+        "not_run": standings[NOT_RUN],
+        "least_seeds": min(seeds, default=0),
+        "most_seeds": max(seeds, default=0),
+        "result": result(standings),
+        "refuted_by": "; ".join(refuting),
+        "author": author[0]["standing"] if author else "",
+    }
+
+
+def shares(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[int, int]]:
+    """By system and claim: at how many points it differs, of how many it was tested at."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in rows:
+        differs, tested = found.get((row["system"], row["claim"]), (0, 0))
+        here = row["verdict"] not in UNTESTED
+        found[row["system"], row["claim"]] = differs + (row["verdict"] in AGAINST), tested + here
+    return found
+
+
+def result(standings: Mapping[str, int]) -> str:
+    """What a curve comes to, in words, of how many of its points stand how."""
+    m, k = sum(standings.values()), standings.get(REACHED, 0)
+    if standings.get(NOT_RUN, 0) == m:
+        return f"not run yet (0 of {m} points)"
+    if standings.get(REFUTED, 0) == m:
+        return f"reached by none of {m}"
+    words = {OPEN: "open", TOO_FEW: "with too few seeds", NOT_RUN: "not run"}
+    left = [f"{count} {said}" for word, said in words.items() if (count := standings.get(word, 0))]
+    incomplete = f"search incomplete: {', '.join(left)}" if left else ""
+    return "; ".join(filter(None, [f"reached at {k} of {m}", incomplete]))
+
+
+class _Ours:
+    """Our values, seed by seed."""
+
+    def __init__(self, study: dict, runs: pd.DataFrame, curves: pd.DataFrame, provenance: pd.DataFrame) -> None:
+        self.study = study
+        lost = provenance.loc[provenance["diverged"].notna(), "experiment"]
+        self.diverged = Counter(name for name in lost if not study["experiments"][name]["narrowed"])
+        scores = runs[~runs["metric"].str.startswith("timing/")].sort_values("seed")  # a diverged run has none
+        self._finished = scores.groupby("experiment")["seed"].unique()
+        self._final = {key: own.to_numpy(float) for key, own in scores.groupby(["experiment", "metric"])["value"]}
+        self._curves = {
+            key: own.pivot(index="seed", columns="epoch", values="value")
+            for key, own in curves.groupby(["experiment", "metric"])
+        }
+
+    def claim(self, system: str, claim: str) -> dict:
+        """The block of a system's claim."""
+        return self.study["experiments"][system]["claims"][claim]
+
+    def values(self, experiment: str, claim: dict, epochs: int) -> np.ndarray:
+        """What finished runs at the full budget show of a number after so many epochs, or of a curve: by seed first."""
+        block, metric = self.study["experiments"][experiment], claim["metric"]
+        if block["narrowed"] or experiment not in self._finished:
+            return np.array([])
+        if "curve" not in claim and epochs == block["spec"]["training"]["epochs"]:
+            return self._final[experiment, metric]
+        curve = self._curves[experiment, metric].loc[self._finished[experiment]]
+        return (curve if "curve" in claim else curve[epochs]).to_numpy(float)
+
+
+def printed_ends(claim: dict, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the most that would be printed as documented: of shape (1,), of a curve (epochs,)."""
+    figures = documented_curve(claim, where) if "curve" in claim else [documented_number(claim, where)]
+    return tuple(np.array([float(getattr(printed, end)) for printed in figures]) for end in ("low", "high"))
+
+
+def _curve(ours: _Ours, name: str, entry: dict) -> tuple[list[dict], dict]:
+    """The rows of one curve, the author's own point last, and its summary."""
+    alpha = ours.study["analysis"]["alpha"]
+    found = points(entry, ours.study["experiments"])
+    by_point = [_numbers(ours, entry, point) for point in found]
+    rows = [
+        row
+        for point, numbers in zip(found, by_point, strict=True)
+        for row in _rows(name, point, point.speakers[0][0], numbers, alpha)
+    ]
+    author = list(_author(ours, name, entry, by_point, alpha))
+    said = {"curve": name} | summarise(rows, author) | _out_of_sample(entry, by_point, alpha)
+    return rows + author, said
+
+
+def _numbers(ours: _Ours, entry: dict, point: Point) -> list[list[Number]]:
+    """The numbers of a point, a list for each block of the entry's."""
+    return [
+        [_number(ours, speakers, use["experiment"], claim, point.epochs) for claim in use["claims"]]
+        for use, speakers in zip(entry["numbers"], point.speakers, strict=True)
+    ]
+
+
+def _number(ours: _Ours, speakers: list[str], system: str, name: str, epochs: int, most: int | None = None) -> Number:
+    """How a documented number stands to the one of `speakers` with the most seeds: to its first `most`, or all."""
+    claim, where = ours.claim(system, name), f"experiments.{system}.claims.{name}"
+    values, runs_of = max(
+        ((ours.values(each, claim, epochs)[:most], each) for each in speakers),
+        key=lambda pair: (len(pair[0]), ours.diverged[pair[1]]),
+    )
+    diverged, least = ours.diverged[runs_of], max(ours.study["analysis"]["minimum_seeds"], 2)
+    last = values[:, -1] if values.ndim == 2 else values
+    mean, std = (float(part) for part in mean_and_spread(last))
+    columns = {
+        "system": system,
+        "claim": name,
+        "metric": claim["metric"],
+        "documented": documented_text(claim, where),
+        "runs_of": runs_of,
+        "n_seeds": len(values),
+        "n_diverged": diverged,
+        "mean": mean,
+        "std": std,
+    }
+    if len(values) < least:
+        without = TOO_FEW if len(values) else DIVERGED if diverged >= least else TOO_FEW if diverged else NOT_RUN
+        return Number(columns, None, without)
+    spec = ours.study["experiments"][runs_of]["spec"]
+    low, high = printed_ends(claim, where)
+    distance = Distance(
+        values,
+        low,
+        high,
+        scale=scale_of(claim["metric"], spec),
+        tolerance=tolerance_of(
+            claim["metric"], spec, ours.study["analysis"]["tolerance"], (low + high) / 2, claim.get("tolerance")
+        ),
+        alpha=ours.study["analysis"]["alpha"],
+    )
+    ends = (float(end[-1]) for end in distance.interval())
+    columns |= dict(zip(("interval_low", "interval_high"), ends, strict=True)) | {"p_value": distance.p_value()}
+    return Number(columns, distance, "")
+
+
+def _rows(
+    curve: str, point: Point, experiment: str, numbers: list[list[Number]], alpha: float, *, author: bool = False
+) -> Iterator[dict]:
+    """The rows of a point, which is that of `experiment`."""
+    flat = _flat(numbers)
+    judged = judge(flat, alpha)
+    columns = {
+        "curve": curve,
+        "experiment": experiment,
+        "settings": described(point.settings),
+        "epochs": point.epochs,
+        "author": author,
+        "standing": judged.standing,
+    }
+    for number, p_holm, verdict in zip(flat, judged.p_holm, judged.verdicts, strict=True):
+        yield columns | number.columns | {"p_holm": p_holm if number.distance else np.nan, "verdict": verdict}
+
+
+def _author(ours: _Ours, curve: str, entry: dict, by_point: list[list[list[Number]]], alpha: float) -> Iterator[dict]:
+    """The rows of the author's own point, from as many seeds of its systems as a point has at most."""
+    blocks = ours.study["experiments"]
+    numbers = []
+    for i, use in enumerate(entry["numbers"]):
+        system = use["experiment"]
+        if system in entry.get("author", []):
+            most = max(number.columns["n_seeds"] for point in by_point for number in point[i])
+            epochs = blocks[system]["spec"]["training"]["epochs"]
+            numbers.append([_number(ours, [system], system, claim, epochs, most) for claim in use["claims"]])
+    if any(number.columns["n_seeds"] for number in _flat(numbers)):
+        first = numbers[0][0].columns["system"]
+        spec = blocks[first]["spec"]
+        settings = {key: at(spec, key) for key in open_keys(entry, blocks) if has(spec, key)}
+        point = Point(settings, spec["training"]["epochs"], [])
+        yield from _rows(curve, point, first, numbers, alpha, author=True)
+
+
+def _out_of_sample(entry: dict, by_point: list[list[list[Number]]], alpha: float) -> dict[str, int]:
+    """Of the points that the first numbers leave, how those of other families' runs stand there; empty without any."""
+    first, *rest = entry["numbers"]
+    others = [i for i, use in enumerate(rest, start=1) if set(use["families"]).isdisjoint(first["families"])]
+    if not others:
+        return {}
+    left = [numbers for numbers in by_point if judge(numbers[0], alpha).standing in (REACHED, OPEN)]
+    then = Counter(judge(_flat([numbers[i] for i in others]), alpha).standing for numbers in left)
+    counts = {f"then_{word}": then[word] for word in (REACHED, OPEN, REFUTED)}
+    return {"left": len(left)} | counts | {"then_untested": then[NOT_RUN] + then[TOO_FEW]}
+
+
+def _flat(numbers: Iterable[Iterable[Number]]) -> list[Number]:
+    return [number for block in numbers for number in block]
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, int]:
+    """What tells the points of a curve apart."""
+    return row["experiment"], row["epochs"]

@@ -1,0 +1,60 @@
+"""At how many of its admissible points does a write-up reproduce? A row per specification curve: of its m points, how
+many are reached (every number reproduced), open, refuted (some number differs) and not run; at how many of the points
+that it was tested at each number differs; and how the author's own point stands, which is not among the m. Reached by
+none needs no correction for the number of points, as a write-up is wrongly refuted only if its own point is. Out of
+sample are numbers of other runs than the first ones': how they stand at the points that those leave.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pixelpatch.analysis.specifications import specify
+from pixelpatch.formatting import display, number, text
+from pixelpatch.tables import read_table
+
+CAPTION = "At how many admissible points the documented numbers are reached."
+EMPTY = "No setting is declared to be open."
+
+
+def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
+    """Count how the points of every curve stand."""
+    return specify(study, *(read_table(tables, name, study) for name in ("runs", "curves", "provenance")))[1]
+
+
+def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
+    """One row per curve; `study` is not used."""
+    return display(
+        frame,
+        {
+            "Curve": lambda row: text(row["curve"]),
+            "m": lambda row: number(row["points"]),
+            "Reached": lambda row: number(row["reached"]),
+            "Open": lambda row: number(row["open"]),
+            "Refuted": lambda row: number(row["refuted"]),
+            "Too few seeds": lambda row: number(row["too_few"]),
+            "Not run": lambda row: number(row["not_run"]),
+            "n": seeds,
+            "Result": lambda row: text(row["result"]),
+            "Refuted by": lambda row: text(row["refuted_by"]),
+            "The author's own": lambda row: text(row["author"]),
+            "Out of sample": out_of_sample,
+        },
+    )
+
+
+def seeds(row: Mapping[str, Any]) -> str:
+    """How many seeds the points of a curve have: "5", "3 to 5"."""
+    least, most = row["least_seeds"], row["most_seeds"]
+    return number(most) if least == most else f"{least} to {most}"
+
+
+def out_of_sample(row: Mapping[str, Any]) -> str:
+    """How numbers of other runs stand at the points that the first numbers leave; empty where there are none."""
+    if pd.isna(row["left"]):
+        return ""
+    words = {"then_reached": "reached", "then_open": "open", "then_refuted": "refuted", "then_untested": "not tested"}
+    then = [f"{row[key]:g} {word}" for key, word in words.items() if row[key]]
+    return f"of {row['left']:g} points left, {', '.join(then)}" if then else "no point is left"
