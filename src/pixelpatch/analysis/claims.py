@@ -349,12 +349,11 @@ def _tested(case: Case, ours: np.ndarray, documented: Sequence[Printed], note: s
     if n < 2:
         return _too_few(case, columns)
     value, low, high = np.array(documented, dtype=float).T
-    distance = Distance(
-        ours, low, high, scale=scale_of(metric, case.spec), tolerance=_tolerance(case, value), alpha=case.alpha
-    )
-    columns |= {
-        f"interval_{name}": float(end[-1]) for name, end in zip(("low", "high"), distance.interval(), strict=True)
-    }
+    tolerances, own = case.study["analysis"]["tolerance"], case.claim.get("tolerance")
+    tolerance = tolerance_of(metric, case.spec, tolerances, value, own)
+    distance = Distance(ours, low, high, scale=scale_of(metric, case.spec), tolerance=tolerance, alpha=case.alpha)
+    low, high = distance.interval()
+    columns |= {"interval_low": float(low[-1]), "interval_high": float(high[-1])}
     if too_few := _too_few(case, columns):
         return too_few
     at = f"most extreme at {_place(case, distance.worst + 1)}" if len(documented) > 1 else ""
@@ -375,14 +374,6 @@ def _tested(case: Case, ours: np.ndarray, documented: Sequence[Printed], note: s
         return f"about {_more_seeds(more)} would decide"
 
     return Finding(columns | {"p_value": distance.p_value()}, decide)
-
-
-def _tolerance(case: Case, documented: np.ndarray) -> np.ndarray:
-    """Half the length of a narrow interval around documented values, in the metric's unit."""
-    tolerances = dict(case.study["analysis"]["tolerance"])
-    if own := case.claim.get("tolerance"):
-        tolerances = dict.fromkeys(tolerances, own)
-    return tolerance_of(case.claim["metric"], case.spec, tolerances, documented)
 
 
 def _width(case: Case, distance: Distance, documented: np.ndarray) -> str:

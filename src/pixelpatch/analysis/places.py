@@ -102,7 +102,8 @@ def _scores(study: dict, runs: pd.DataFrame) -> Iterator[Score]:
             values = ours.get((system, metric), np.array([]))
             if final and metric.endswith(SCORES) and len(values) and not experiment["narrowed"]:
                 printed, spec = documented_number(claim, where), experiment["spec"]
-                tolerance = tolerance_of(metric, spec, study["analysis"]["tolerance"], float(printed.value))
+                tolerances, own = study["analysis"]["tolerance"], claim.get("tolerance")
+                tolerance = tolerance_of(metric, spec, tolerances, float(printed.value), own)
                 columns = {"system": system, "claim": name, "metric": metric, "documented": f"{printed.value:f}"}
                 columns["n_seeds"] = len(values)
                 yield Score(columns, values, printed, scale_of(metric, spec), float(tolerance))
