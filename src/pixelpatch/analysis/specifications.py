@@ -21,9 +21,9 @@ tolerance are those of the point's own spec. Then a point is, by the first that 
 As *reached* asks for p-values that are not corrected, a point does not come nearer to it when its write-up documents
 more numbers: a further number can turn *refuted* into *open* (through Holm), never into *reached*.
 
-**Divergence.** The documented run did not diverge, so it is held against those of ours that did not (and diverged at
-no later epoch, of which the record keeps nothing). Where all have diverged, and they are as many as a verdict needs,
-the point is refuted: it has no such number.
+**Divergence.** The documented run did not diverge, so it is held against those of ours that did not. (A run that
+diverges leaves no earlier epochs in its record, so it speaks for none.) Where all have diverged, and are as many as
+a verdict needs, the point is refuted: it has no such number.
 
 **The curve.** k of the m points are reached. Where all are refuted, the numbers are *reached by none*. That needs no
 correction for the number of points: it is false only if some point is right, and that one is refuted with a chance of
