@@ -69,7 +69,7 @@ def test_where_settings_are_open_the_default_does_not_stand_alone(whole: Path) -
     text = section(page, "Does it reproduce?")
     assert f"Tiny ViT, patch 16's settings are open. Over all that are admissible: {results['tiny_vit']}." in text
     for row in rows_of(text):
-        beside = row[4].startswith(f"{results['tiny_vit']}; at our settings alone: ")
+        beside = row[6].startswith(f"{results['tiny_vit']}; at our settings alone: ")
         assert beside == (row[0] == "Tiny ViT, patch 16"), row
     text = section(page, "Unstated settings")
     for curve, title, of in (
