@@ -1,8 +1,8 @@
 """The admissible settings of a write-up, under `admissible`: the points at which its numbers are judged, and by whom.
 
-The points of an entry are the settings of the first numbers' families: every member, and every number of epochs of one
-that is tested after every epoch. Members of one spec are one point, whatever families they belong to. At a point, the
-runs of any member with the same settings speak, so families of other systems follow the first one's settings.
+The first block of an entry's `numbers` defines the points. Each member of its families is a point; a member that is
+tested after every epoch gives one point per epoch. Members with the same settings are one point. Each further block of
+numbers is judged, at a point, on the members of its own families that have the same settings.
 """
 
 from collections.abc import Iterator, Mapping

@@ -10,10 +10,11 @@ them are better, that is higher or, of a loss, lower.
 **Exact facts.** A metric under model/ or data/ follows from the spec alone, and needs no run: it is `reproduced` where
 it would be printed as documented, else `higher` or `lower` (first labels: `other`). It has no p-value.
 
-**Runs in progress.** As no setting changes with time, the first k epochs of a run are those of the whole protocol. So
-a run that is not finished speaks for claims about epochs (a curve, one epoch of it, a property of it), and not for
-final numbers. k is the largest number of epochs that `analysis.minimum_seeds` runs have finished (that all have, where
-fewer run), and the note says "epochs 1 to k of 25".
+**Runs in progress.** No protocol here has a schedule that depends on the number of epochs, so the first k epochs of an
+unfinished run are the same as those of a finished one. Unfinished runs are therefore used for claims about epochs (a
+curve, one of its epochs, a property of it). They are not used for final numbers, nor for logs of single batches. k is
+the largest number of epochs that `analysis.minimum_seeds` runs have finished (that all have, where fewer run), and the
+note says "epochs 1 to k of 25".
 
 **Words.** What a write-up says without a number is outside its family.
 
@@ -27,8 +28,9 @@ fewer run), and the note says "epochs 1 to k of 25".
   the documented run unsurprising. Else `lower` where `p_value`, the chance (k + ½) / (n + 1) by Jeffreys' prior that
   one more run shows it, is below α, and `undecided` otherwise. (That chance is no p-value of a null hypothesis.)
 
-**Not tested.** A claim that the config excludes (`not_tested`), or of an experiment that was not selected or ran at a
-reduced budget. Replicated numbers of the latter are printed for information, without interval or p-value.
+**Not tested.** A claim is not tested if the config excludes it (`not_tested`), if its experiment was not selected, has
+no finished run or ran at a reduced budget, or if too few epochs have run. Where there are runs, mean, spread and n are
+still printed, without interval or p-value.
 
 **Readings.** Words that no run can test are held against the write-up's own code and text, by reading: `consistent` or
 `contradicted`, as the configuration says, with the reason.

@@ -5,13 +5,13 @@ compared in two ways: how many runs are stuck, and the means of those that are n
 
 **Stuck runs.** Some runs never learn some digit (the rule is in `analysis.modes`). Fisher's exact test, two-sided,
 holds the number of stuck runs of an experiment against that of its reference: `p_stuck` is its p-value, and below α the
-rates are shown to differ. From so few runs it finds large differences alone, so the counts stand beside it.
+rates are shown to differ. With so few runs it detects only large differences, so the table also shows the counts.
 
 **Means.** Where either side has stuck runs, only the escaped runs of both are compared, for a mean over two kinds of
-runs describes neither; else all of them. `mean_escaped` is the mean that is compared. That no difference was found
-would say little, so the test is turned round: the null hypothesis is that the means of the final metric are `margin` or
-more apart, and two one-sided Welch tests at level α each (TOST; Schuirmann 1987; Lakens 2017) have to reject it on both
-sides. `p_tost` is the larger of their p-values. `difference` is that of the means compared, and
+runs describes neither; else all of them. `mean_escaped` is the mean that is compared. A non-significant difference
+would not show equivalence. We therefore use an equivalence test (TOST; Schuirmann 1987; Lakens 2017). Its null
+hypothesis is that the means of the final metric are `margin` or more apart. Two one-sided Welch tests, each at level α,
+both have to reject it. `p_tost` is the larger of their p-values. `difference` is that of the means compared, and
 `interval_low..interval_high` Welch's interval of it at 1 − 2α. The margin stands in the configuration, stated before
 anything ran. Runs of one seed start from the same weights and see the same data, which the test makes no use of: that
 can only make it stricter.
@@ -24,9 +24,9 @@ can only make it stricter.
 * `not tested`: either experiment has no run, fewer seeds than `analysis.minimum_seeds` or a reduced budget. What there
   is of means is shown for information.
 
-Of a check that was tested, `note` gives the counts where any run is stuck. The p-values are not corrected for one
-another: an option passes where all of its checks do, and the chance that a harmful one passes them all is no larger
-than that of one.
+Of a check that was tested, `note` gives the counts where any run is stuck. The p-values are not corrected for multiple
+testing. An option passes only if all its checks pass. If it shifts a mean by the margin or more, it therefore passes
+with probability α at most. (This covers the means. The comparison of stuck rates can miss a difference.)
 
 **The same seeds.** What runs of one seed share shows in `same_seed_std`, the standard deviation of their differences
 over √2: as large as the spread of seeds where other rounding is as good as another seed, and 0 where the runs are the

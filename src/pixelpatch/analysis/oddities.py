@@ -8,15 +8,17 @@ documented, in the metric's unit (points, for an accuracy): above zero, the oddi
 * `paired`: the same trained weights are merely tested otherwise. The two runs of a seed then differ in the test alone,
   so they are pairs, and Student's paired test is taken over the seeds that both sides have. `n_more` and `n_less` count
   the pairs whose metric is higher and lower without the oddity.
-* `welch`: training differs. A seed does not mean the same to two different trainings, so two runs that share one are no
-  pair. Welch's test is taken over all seeds of each side, and nothing is counted by pairs.
+* `welch`: training differs. Two runs that share a seed may be correlated, but they are trained differently. We do not
+  rely on that correlation, and treat the two samples as independent. Welch's test is taken over all seeds of each side,
+  and nothing is counted by pairs.
 
 The weights are the same where the two specs have equal `data`, `model` and `training`, differ in `evaluation` alone,
 and have no validation data. With validation data `evaluation` can reach the weights: another batch or another order can
 change which epoch is kept, and a shuffled order draws from the generator that also orders the training images.
 
 **What p-values can know.** A sample without spread, such as five runs of a network that answers one class, does not
-show that no run would ever differ. Its p-value is kept at what so few runs can know (see `analysis.statistics`).
+show that no run would ever differ. Its p-value is never below the smallest one that a permutation test of so few runs
+could give (see `analysis.statistics`).
 
 **Family.** The p-values of all rows are corrected together, by Holm. Rows at a reduced budget, and those with fewer
 than `analysis.minimum_seeds` seeds on either side, show what there is and are no part of the family. The interval

@@ -3,12 +3,11 @@
 A write-up shows one run; whether that was the only one, nobody says. Of a documented final score (an accuracy or number
 right, where more is better; a loss, where less is), `rank` counts how many of our n seeds are better, plus one.
 `chance` is the probability that one more run shows it or better, by Student's predictive distribution for one run on
-the metric's scale (see `analysis.verdicts`). `best_of` is the smallest k such that the best of k further runs is
-expected to reach it: 1 where our mean does, infinite where more than 10⁶ would be needed, missing where fewer than
-three seeds leave nothing to expect. Those k runs share one unknown mean and deviation, so what is expected of them is
-m + s c(n) e(k): e(k) is the expected largest of k standard normal numbers, and
-c(n) = √((n − 1) / 2) Γ((n − 2) / 2) / Γ((n − 1) / 2) what s is too small by (the mean of σ given s, of Student's own
-prior).
+the metric's scale (see `analysis.verdicts`). `best_of` is the smallest k for which the expected best of k further runs
+reaches the documented value. It is 1 if our mean already reaches it, infinite if k would exceed 10⁶, and missing below
+three seeds, where the expectation does not exist. Those k runs share one unknown mean and deviation, so what is
+expected of them is m + s c(n) e(k): e(k) is the expected largest of k standard normal numbers, and c(n) = √((n − 1) /
+2) Γ((n − 2) / 2) / Γ((n − 1) / 2) what s is too small by (the mean of σ given s, of Student's own prior).
 
 The *map* gives every verdict as a function of two things that are our choice: the first n seeds are taken as if there
 were no others, and the tolerance is so many times the configured one. Verdicts of the map are those of single tests at

@@ -1,4 +1,4 @@
-"""The scale on which a metric is judged: no end in sight, so neither an interval nor a mean can be impossible."""
+"""The unbounded scale on which a metric is judged. Intervals computed there never hold impossible values."""
 
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ class Scale(NamedTuple):
     step: float
 
     def of(self, values: ArrayLike) -> np.ndarray:
-        """Values in the metric's unit → on the scale, in the same shape. What lies beyond an end is taken as there."""
+        """Values in the metric's unit → on the scale, in the same shape. Values outside [low, high] are clipped."""
         values = np.clip(np.asarray(values, dtype=float), self.low, self.high)
         above = np.log(values - self.low + self.step / 2)
         return above if np.isinf(self.high) else above - np.log(self.high - values + self.step / 2)

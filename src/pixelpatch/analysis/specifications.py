@@ -1,11 +1,12 @@
 """Do documented numbers reproduce where settings are open? Judged at every admissible point: a specification curve.
 
-**Points.** A write-up that leaves settings open does not say which system its numbers are of. An entry of `admissible`
-therefore declares the values that its author may well have set, with a reason each, before any of their runs. Every
+**Points.** If a write-up leaves settings open, we do not know which system produced its numbers. An entry of
+`admissible` lists the values that its author may plausibly have used, with a reason for each value or one for the whole
+sweep. New sweeps are declared before they run. The entries `blog` and `grid_reader` reuse earlier sweeps. Every
 combination is a point (with every number of epochs, where every epoch is tested), and the documented numbers are judged
-at each of the m points (Simonsohn, Simmons & Nelson, *Nature Human Behaviour* 4, 2020). Our default is one of them at
-most, and stands nowhere alone. Members of several families that have one spec are one point; the one with the most
-seeds speaks for it.
+at each of the m points (Simonsohn, Simmons & Nelson, *Nature Human Behaviour* 4, 2020). Our default settings may be one
+of the points, and count no more than any other. Members of several families that have one spec are one point; the one
+with the most seeds speaks for it.
 
 **A point.** All numbers of the entry are judged by the rule of verdicts (`analysis.verdicts`), as one family: their
 p-values are corrected by Holm within the point, where a number without runs counts as p = 1. The scale and the
@@ -26,14 +27,15 @@ diverges leaves no earlier epochs in its record, so it speaks for none.) Where a
 a verdict needs, the point is refuted: it has no such number.
 
 **The curve.** k of the m points are reached. Where all are refuted, the numbers are *reached by none*. That needs no
-correction for the number of points: it is false only if some point is right, and that one is refuted with a chance of
-α at most (an intersection-union test; Berger, *Technometrics* 24, 1982). In between, with a point that is open or has
-not run, the search is *incomplete*. Of each number, we count at how many of the points that it was tested at it
-differs.
+correction for the number of points: it is false only if some point is right, and that one is refuted with a chance of α
+at most (an intersection-union test; Berger, *Technometrics* 24, 1982). In between, with a point that is open or has not
+run, the search is *incomplete*. For each number we count the points where it was tested, and the points among them that
+it refutes.
 
-**Out of sample.** Numbers of one run share its luck, so those of the same runs predict nothing of each other. Where an
-entry has numbers of families that the first numbers' runs are not of, we ask more: of the points that the first
-numbers alone do not refute, what do these say? Both are then judged by themselves, each corrected within itself.
+**Out of sample.** Numbers measured on the same runs are correlated, so one is no independent test of another. Some
+entries also have numbers measured on other runs (of families that the first block of numbers does not use). For these
+there is a second test. First, the points are judged by the first block alone, and those that are reached or open are
+kept. Then the other numbers are judged at the kept points. Each step has its own Holm correction.
 
 **The author's own.** Where an entry names systems whose settings are known to be the author's, their own runs are one
 more point, from their first seeds, as many as the sweep has. It differs from the others also in what the sweep left

@@ -4,11 +4,12 @@
 95.015. We hold it against our own runs, one per seed, and ask two questions. Could the documented run be one more of
 ours? And do our runs pin the number down, so that the answer means something?
 
-**Scale.** Everything is computed on one scale per metric, on which the metric has no end (`analysis.scales`):
-accuracies, counts and epochs on a logit between their least and largest possible value, losses as the logarithm of what
-lies above their floor. There our n values are taken as independent and normal, with mean m and standard deviation s.
-Intervals are carried back to the metric's own unit, so they never hold what is impossible. Metrics come in steps (a
-count of images, an epoch): s is never taken as smaller than the standard deviation of rounding to one step.
+**Scale.** Every metric is first transformed to an unbounded scale (`analysis.scales`). Accuracies, counts and epochs
+get a logit between their smallest and largest possible values. Losses get the logarithm of loss minus floor; the floor
+is the smallest possible loss (0, or 1.4612 with a softmax before the cross-entropy). There our n values are taken as
+independent and normal, with mean m and standard deviation s. Intervals are carried back to the metric's own unit, so
+they never hold what is impossible. Metrics come in steps (a count of images, an epoch): s is never taken as smaller
+than the standard deviation of rounding to one step.
 
 **Could it be one of ours?** Let d be the distance from m to the nearest value that would be printed as documented. If
 the documented run were one more of ours, t = d / (s √(1 + 1/n)) would follow Student's distribution with n − 1 degrees
@@ -20,12 +21,14 @@ epochs: its p-value is E times the smallest of its epochs, and its interval at e
 **Is the answer precise enough?** An interval is *narrow* where half its length is at most the metric's tolerance, of a
 curve at every epoch. Tolerances stand in the configuration, under `analysis.tolerance`, each with its reason.
 
-**Families.** All numbers and curves that one write-up documents of its systems' runs form one family, whose size m is
-fixed before anything runs: a number without runs counts as p = 1. Their p-values are corrected by Holm within it
-(`p_holm`), so the chance of any false "differs" in a write-up stays below α, and no other write-up can change a
-verdict. Exact facts and claims in words (a property of a curve, one system better than another) stand outside.
+**Families.** The numbers and curves of one write-up form one family (not those marked `not_tested`, nor exact facts).
+Its size is fixed by the configuration; a number without runs counts as p = 1. Holm's correction is applied within the
+family (`p_holm`). If runs are normal and are looked at once, the probability of any false *differs* in a write-up is at
+most α. Other write-ups cannot change a verdict. Exact facts and claims in words (a property of a curve, one system
+better than another) stand outside.
 
-**Classes.** Let n seeds, and then infinitely many of the same mean and spread, each answer by the first that holds:
+**Classes.** A number is put into one of four classes, twice: at our n seeds, and at infinitely many seeds of the same
+mean and spread. (There, p_holm is p times the factor that Holm applies now.) The first class that fits counts:
 
 1. *differs*: p_holm < α;
 2. *between*: the uncorrected p < α;
@@ -34,8 +37,7 @@ verdict. Exact facts and claims in words (a property of a curve, one system bett
 
 The verdict follows from both answers:
 
-* `higher`, `lower` (ours is the higher, the lower): *differs* at n seeds. A value outside differs, however wide the
-  interval.
+* `higher`, `lower` (ours is the higher, the lower): *differs* at n seeds. The width of the interval does not matter.
 * `reproduced`: *reproduced* at n seeds. As its p-value is not corrected, it does not become easier when a write-up
   documents more numbers.
 * `borderline`: *between*, now and with any number of seeds.
@@ -90,7 +92,9 @@ class Distance:
         below, above = scale.of(low) - self._mean, self._mean - scale.of(high)
         distance = np.maximum(np.maximum(below, above), 0)
         distance = np.where(distance <= ROUNDING * np.maximum(1, np.abs(self._mean)), 0, distance)
-        self._surprise = distance / self._spread
+        # A metric that can only have one value has no spread, not even that of rounding.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self._surprise = np.where(distance == 0, 0.0, distance / self._spread)
         self._sign = np.where(above > below, 1, -1)
 
     @cached_property

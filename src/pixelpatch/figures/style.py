@@ -119,10 +119,8 @@ def seeds(n: int, *, least: int | None = None) -> str:
 def printed_value(study: Mapping[str, Any], system: str, metric: str) -> float | None:
     """The number that a system's write-up documents for a final metric, in the metric's unit, or None."""
     for claim in study["experiments"][system]["claims"].values():
-        plain = (
-            {"text", "metric", "documented"} <= set(claim) <= {"text", "metric", "documented", "times", "not_tested"}
-        )
-        if plain and claim["metric"] == metric:  # neither a value at an epoch nor a difference of two systems
+        final = "documented" in claim and not {"epoch", "better_than", "worse_than"} & claim.keys()
+        if final and claim.get("metric") == metric:
             return float(claim["documented"]) * claim.get("times", 1)
     return None
 

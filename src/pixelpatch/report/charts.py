@@ -116,7 +116,7 @@ class _Drawing:
             ),
             alt.Chart(printed)
             .mark_point(shape="diamond", size=120, filled=False, strokeWidth=2, color="currentColor")
-            .encode(x=x, y=self._row("system"), tooltip=["system", alt.Tooltip("value:Q", title="documented")]),
+            .encode(x=x, y=self._row("system"), tooltip=["system:N", alt.Tooltip("value:Q", title="documented")]),
         )  # fmt: skip
         yield self._chart(
             "accuracy",
