@@ -80,11 +80,13 @@ def test_snakemakes_own_report_is_an_annex_that_opens_without_a_network(checkout
 def test_a_reduced_budget_tests_no_documented_number(checkout: Checkout) -> None:
     claims = pd.read_csv(checkout.folder / "results/smoke/tables/claims.csv")
     facts = claims["metric"].str.startswith(("data/", "model/"), na=False)  # which no budget changes
-    assert set(claims.loc[facts, "verdict"]) == {"reproduced", "not tested"}
-    tested = claims[(claims["kind"] != "self-check") & ~facts]
+    assert set(claims.loc[facts, "verdict"]) == {"reproduced"}
+    tested = claims[~claims["kind"].isin(["self-check", "reading"]) & ~facts]
     assert set(tested["verdict"]) == {"not tested"}
     assert tested["p_value"].isna().all()
-    reduced = tested[tested["claim"] != "wall-minutes"]  # that cannot be tested at any budget
+    study = json.loads((checkout.folder / "results/smoke/study.json").read_text())
+    said = {name: claim for block in systems(study).values() for name, claim in block["claims"].items()}
+    reduced = tested[["not_tested" not in said[name] for name in tested["claim"]]]  # at any budget
     assert reduced["note"].str.contains("reduced budget").all()
 
 
@@ -119,7 +121,8 @@ def test_every_run_and_the_analysis_are_mirrored_offline(checkout: Checkout) -> 
     analysis = mirrored["analysis-smoke"]
     shown = {key.partition(".")[0] for key in analysis.history[0]}  # a table or an image has several keys
     assert {"claims", "comparisons", "accuracy", "figures/learning_curves"} <= shown
-    assert analysis.summary["verdicts/contradicted"] == 1
+    claims = pd.read_csv(checkout.folder / "results/smoke/tables/claims.csv")
+    assert analysis.summary["verdicts/contradicted"] == (claims["verdict"] == "contradicted").sum() > 0
 
 
 def test_a_second_run_has_nothing_to_do_and_says_so_quickly(checkout: Checkout) -> None:
