@@ -219,7 +219,8 @@ def test_what_reads_a_damaged_table_ends_well_or_with_a_sentence(
             assert status in (0, 1)
             if status == 1:
                 assert said.startswith("error: ")
-                assert str(tmp_path) in said
+                # A damaged study may still be one, and then asks for the images.
+                assert str(tmp_path) in said or "data/mnist" in said
 
 
 def arguments(command: str, folder: Path) -> list[str]:
