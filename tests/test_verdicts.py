@@ -149,6 +149,16 @@ def test_as_many_more_seeds_as_it_says_decide(sd: float, n: int, documented: flo
     assert then.verdict(then.p_value(), 1) != "undecided"
 
 
+def test_more_seeds_are_not_said_to_refute_a_curve_that_chance_alone_draws() -> None:
+    """The most extreme of many epochs is far out by chance: extrapolated, it would refute nearly every true curve."""
+    rng, said = np.random.default_rng(3), []
+    for _ in range(40):
+        *curves, documented = ACCURACY.back(rng.normal(2.5, 0.3, (6, 188)))
+        ours = distance(curves, documented, documented)
+        said.append(ours.verdict(ours.p_value(), 1))
+    assert said.count("compatible") > 35
+
+
 def test_equal_seeds_are_known_to_a_step_and_no_better() -> None:
     # Three seeds with the same best epoch do not rule out its neighbour.
     assert distance([23, 23, 23], 24, 24, EPOCH, 2).p_value() > 0.05

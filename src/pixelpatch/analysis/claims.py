@@ -240,7 +240,7 @@ def _untested(case: Case) -> str:
             return f"no run{of} is finished" if _begun(case) else f"no run selected{of}"
         if case.study["experiments"][system]["narrowed"]:
             return f"reduced budget{of}: {case.study['experiments'][system]['narrowing']}"
-    if _is_of_epochs(case.claim) and _in_progress(case) and _last(case.claim) > (reached := _reached(case)):
+    if _is_of_epochs(case.claim) and _in_progress(case) and _last(case) > (reached := _reached(case)):
         return f"only epochs 1 to {reached} of {case.epochs} have run"
     return ""
 
@@ -296,7 +296,7 @@ def _curve(case: Case) -> Finding:
 
 def _property(case: Case) -> Finding:
     """A property of the curve: does it occur among our runs?"""
-    ours, note = _curves(case, lambda epochs: _last(case.claim) <= epochs, f"speaks of epoch {_last(case.claim)}")
+    ours, note = _curves(case, lambda epochs: _last(case) <= epochs, f"speaks of epoch {_last(case)}")
     n, shown = len(ours), sum(shows(case.claim, curve) for curve in ours)
     interval = stats.binomtest(shown, n).proportion_ci(1 - case.alpha, method="exact")
     columns = {
@@ -456,9 +456,12 @@ def _is_of_epochs(claim: dict) -> bool:
     return not of_batches and any(key in claim for key in ("curve", "epoch", "falls_every_epoch", "dips_at"))
 
 
-def _last(claim: dict) -> int:
-    """The last epoch that a claim cannot do without."""
-    least = 2 if "falls_every_epoch" in claim else 1
+def _last(case: Case) -> int:
+    """The last epoch that a claim cannot do without: of what is said of every epoch, the last of all."""
+    claim = case.claim
+    least = 1
+    if "falls_every_epoch" in claim:
+        least = case.epochs if _in_progress(case) else 2
     return max([least, claim.get("epoch", 1), *(end for _, end in claim.get("dips_at", []))])
 
 

@@ -46,6 +46,9 @@ The verdict follows from both answers:
 * `undecided`: *between* or *wide* now, and something else with more seeds. The note says about how many more, at the
   present mean and spread. They are an estimate from few seeds, so the true number can be several times larger.
 
+A curve's distance is that of its most extreme epoch. With more seeds another epoch would be that, and less extreme. So
+of a curve only the width of the interval is taken to infinitely many seeds, and not the p-value.
+
 With fewer than `analysis.minimum_seeds` seeds (two at the least) nothing is tested, and the verdict is `undecided`.
 
 **How often the rule errs.** `benchmarks/verdict_simulations.py` judges simulated write-ups of one, two and five numbers
@@ -132,7 +135,7 @@ class Distance:
             return "higher" if self.sign > 0 else "lower"
         if now == REPRODUCED:
             return "reproduced"
-        if now == self._class(np.inf, multiplier * self.p_value(np.inf)):
+        if now == self._class(np.inf, multiplier * self._last_p_value()):
             return "borderline" if now == BETWEEN else "compatible"
         return "undecided"
 
@@ -141,17 +144,29 @@ class Distance:
 
         That is at the present mean and spread, p-values being multiplied as now. None for more than MOST_SEEDS.
         """
-        lasting = {DIFFERS, REPRODUCED, self._class(np.inf, multiplier * self.p_value(np.inf))}
+        lasting = {DIFFERS, REPRODUCED, self._class(np.inf, multiplier * self._last_p_value())}
         for more in _steps():
             n = self.n + more
-            if self._class(n, multiplier * self.p_value(n)) in lasting:
+            p_value = self.p_value(n) if self._is_number else self.p_value()
+            if self._class(n, multiplier * p_value) in lasting:
                 return more
         return None
+
+    @property
+    def _is_number(self) -> bool:
+        return len(self._surprise) == 1
+
+    def _last_p_value(self) -> float:
+        """What is expected of the p-value with infinitely many seeds; of a curve nothing, so the present one stands.
+
+        A curve's largest distance is the largest of E chance values: at more seeds it is another epoch's, and smaller.
+        """
+        return self.p_value(np.inf if self._is_number else None)
 
     def _class(self, n: float, p_holm: float) -> str:
         if p_holm < self.alpha:
             return DIFFERS
-        if self.p_value(n) < self.alpha:
+        if (self.p_value(n) if self._is_number else self.p_value()) < self.alpha:
             return BETWEEN
         return REPRODUCED if self.narrow(n) else WIDE
 
