@@ -25,6 +25,9 @@ outcome, `share` is their ratio, and `standard_error` its Monte Carlo error (bin
 * refuted in the end: the same, after every undecided number has got as many more runs as its note says;
 * N suggested: the note of the first number, where that is undecided, says how many more seeds;
 * decided by N: with exactly so many more it is undecided no longer;
+* curve refuted: a documented curve of 25 accuracies, one more of ours, is `higher` or `lower`. Deviations of
+  neighbouring epochs correlate by 0.9;
+* curve refuted on the way: it is so after some of its epochs, where it is judged after each;
 * changed by others: a verdict of the write-up changes where ten like it, but true, join, each a family of its own;
 * changed by others, one family: the same, with one correction over all numbers, which is not the rule.
 """
@@ -51,6 +54,7 @@ ALPHA, TOLERANCE = ANALYSIS["alpha"], ANALYSIS["tolerance"]["accuracy"]
 SEED = 0
 VERDICTS = ("higher", "lower", "reproduced", "borderline", "compatible", "undecided")
 UNRELATED = 10
+EPOCHS, CORRELATION = 25, 0.9
 
 SCALE, DECIMALS = Scale(0, 100, 0.01), 2  # percent of 10,000 images
 MAIN = SCALE.of(93)
@@ -88,6 +92,7 @@ SPREADS = {
 }
 BY_TOLERANCE = {"normal, narrow": 10.0, "normal": 5.0, "normal, wide": 2.5}  # one tolerance in standard deviations
 SHAPES, SEEDS, NUMBERS, OFF = ("normal", "skewed", "two modes"), (3, 5, 10), (1, 2, 5), (2, 4, 6)
+MANY = 30  # seeds, at the edge of the tolerance
 
 
 class Case(NamedTuple):
@@ -169,13 +174,28 @@ def among_others(case: Case, rng: Generator) -> Outcomes:
     }
 
 
+def curve(case: Case, rng: Generator) -> Outcomes:
+    """One curve, judged after every epoch."""
+    noise = rng.normal(0, SD, (EPOCHS, case.seeds + 1))
+    for epoch in range(1, EPOCHS):
+        noise[epoch] = CORRELATION * noise[epoch - 1] + np.sqrt(1 - CORRELATION**2) * noise[epoch]
+    *runs, documented = np.round(SCALE.back(MAIN + noise.T), DECIMALS)
+    refuted = []
+    for epochs in range(1, EPOCHS + 1):
+        printed, ours = documented[:epochs], np.array(runs)[:, :epochs]
+        ends = printed - 0.5 * 10**-DECIMALS, printed + 0.5 * 10**-DECIMALS
+        distance = Distance(ours, *ends, scale=SCALE, tolerance=TOLERANCE, alpha=ALPHA, epochs=EPOCHS)
+        refuted.append(_refuted([distance.verdict(distance.p_value(), 1)]))
+    return {"curve refuted": refuted[-1], "curve refuted on the way": any(refuted)}
+
+
 def plan() -> list[tuple[Experiment, Case, int]]:
     """All that is simulated, each case with its repetitions: most where the documented run is one more of ours."""
     true = [Case(*each, 0.0) for each in product(SHAPES, SEEDS, NUMBERS)]
     off = [Case(*each) for each in product(SHAPES, SEEDS, NUMBERS, OFF)]
     tolerance = [
         Case(spread, seeds, 1, off_sd)
-        for (spread, one), seeds in product(BY_TOLERANCE.items(), SEEDS)
+        for (spread, one), seeds in product(BY_TOLERANCE.items(), (*SEEDS, MANY))
         for off_sd in (0.0, one)
     ]
     joined = [Case(*each, 4.0) for each in product(SHAPES, SEEDS[1:2], NUMBERS)]
@@ -183,6 +203,7 @@ def plan() -> list[tuple[Experiment, Case, int]]:
         *((alone, case, 2000) for case in dict.fromkeys([*true, *tolerance])),
         *((alone, case, 400) for case in off),
         *((among_others, case, 200) for case in joined),
+        *((curve, Case("normal", seeds, 1, 0.0), 1000) for seeds in SEEDS),
     ]
 
 
@@ -214,7 +235,7 @@ QUESTIONS = {  # each with its rows of verdicts.csv, and with what makes a line 
         ["outcome", "numbers"],
     ),
     "The same: which verdict does the first number get, and does its interval cover it?": (
-        f"off_sd == 0 and outcome in {(*VERDICTS, 'covered')} and numbers != 2",
+        f"off_sd == 0 and outcome in {(*VERDICTS, 'covered')} and numbers != 2 and seeds in {SEEDS}",
         ["numbers", *RUNS],
         ["outcome"],
     ),
@@ -229,9 +250,15 @@ QUESTIONS = {  # each with its rows of verdicts.csv, and with what makes a line 
         ["outcome"],
     ),
     "The only number is `undecided`. Does its note say how many more seeds, and is it decided by exactly so many?": (
-        "off_sd in (0, 2) and numbers == 1 and outcome in ('undecided', 'N suggested', 'decided by N')",
+        f"off_sd in (0, 2) and numbers == 1 and seeds in {SEEDS} and "
+        "outcome in ('undecided', 'N suggested', 'decided by N')",
         RUNS,
         ["off_sd", "outcome"],
+    ),
+    f"A documented curve of {EPOCHS} epochs is like ours. How often is it `higher` or `lower`?": (
+        "outcome.str.startswith('curve')",
+        RUNS,
+        ["outcome"],
     ),
     "The first number is 4 standard deviations off. Does a verdict change where ten unrelated write-ups join?": (
         "outcome.str.startswith('changed')",

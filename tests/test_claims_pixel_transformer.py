@@ -60,7 +60,7 @@ def test_runs_like_the_documented_one_reproduce_all_that_it_says_of_itself() -> 
     table = judged(study_of({"pit": PIT}), {"pit": runs})
     verdicts = table[table.kind != "self-check"].verdict.to_dict()
     assert verdicts.pop("accuracy-dips-three-times") == "undecided"  # the runs dip where its table does
-    assert verdicts.pop("best-epoch") == "undecided"  # five seeds leave more than two epochs on either side
+    assert verdicts.pop("best-epoch") == "compatible"  # down to epoch 22.5, even with plentiful seeds
     assert set(verdicts.values()) == {"reproduced"}
 
 

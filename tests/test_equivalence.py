@@ -361,4 +361,5 @@ def test_such_a_check_is_no_system_in_claims_comparisons_accuracies_and_figures(
     assert style.present(study, runs) == list(style.looks(study)) == ["plain", "other"]
     study["experiments"]["fast"]["claims"] = {"it": {"text": "…", "metric": "test/accuracy", "documented": "93"}}
     curves = pd.DataFrame(columns=["experiment", "seed", "narrowed", "metric", "epoch", "value"])
-    assert judge(study, runs, curves, pd.DataFrame(columns=["experiment", "metric", "value"])).empty
+    facts = pd.DataFrame(columns=["experiment", "metric", "value"])
+    assert judge(study, runs, curves, facts, confusion_of({})).empty

@@ -18,6 +18,7 @@ from verdict_simulations import (
     Case,
     alone,
     among_others,
+    curve,
     plan,
     simulate,
 )
@@ -31,6 +32,7 @@ ROWS = TABLE.set_index(KEY)
 OUTCOMES = {
     alone: [*VERDICTS, "covered", "refuted", "refuted in the end"],
     among_others: ["changed by others", "changed by others, one family"],
+    curve: ["curve refuted", "curve refuted on the way"],
 }
 SOMETIMES = ["N suggested", "decided by N"]  # only of what is undecided
 AGAIN = [
@@ -38,6 +40,7 @@ AGAIN = [
     (alone, Case("normal", 3, 5, 0.0), 300),
     (alone, Case("normal, wide", 5, 1, 2.5), 300),
     (among_others, Case("normal", 5, 1, 4.0), 50),
+    (curve, Case("normal", 5, 1, 0.0), 100),
 ]
 
 
@@ -101,8 +104,11 @@ def test_the_methods_say_what_the_table_says() -> None:
     false, in_the_end = shares("normal", "refuted", off_sd=0), shares("normal", "refuted in the end", off_sd=0)
     assert f"{min(false):.0f} to {max(false):.0f} % of the write-ups get a false" in methods
     assert f"it is {min(in_the_end):.0f} to {max(in_the_end):.0f} %" in methods
-    assert f"up to {max(shares('skewed', 'refuted', off_sd=0)):.0f} % where they are skewed" in methods
-    assert f"up to {max(shares('two modes', 'refuted', off_sd=0)):.0f} % where some of them fail to train" in methods
+    of_curves = [100 * share for share in TABLE.loc[TABLE["outcome"].str.startswith("curve"), "share"]]
+    assert f"and {min(of_curves):.0f} to {max(of_curves):.0f} % of the curves" in methods
+    for spread, words in (("skewed", "they are skewed"), ("two modes", "some of them fail to train")):
+        now, last = (max(shares(spread, outcome, off_sd=0)) for outcome in ("refuted", "refuted in the end"))
+        assert f"up to {now:.0f} % if {words} ({last:.0f} % in the end)" in methods
     for numbers in (1, 5):
         found = shares("normal", "lower", off_sd=4, numbers=numbers)
         assert "{:.0f}, {:.0f} and {:.0f} %".format(*found) in methods

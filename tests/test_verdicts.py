@@ -1,5 +1,7 @@
 """The rule of verdicts: its scales, its distances and its classes."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -42,8 +44,8 @@ def test_scales_are_the_empirical_logit_and_the_logarithm_above_the_floor() -> N
     assert ACCURACY.of(97.55) == pytest.approx(COUNT.of(9755))  # the same images, in percent
     assert LOSS.of(1.53) == pytest.approx(np.log(0.0688), abs=1e-5)
     assert EPOCH.of(25) == pytest.approx(np.log(24.5 / 0.5))
-    # One count more or less, over √12.
-    assert COUNT.rounding(COUNT.of(5000)) == pytest.approx((COUNT.of(5001) - COUNT.of(5000)) / np.sqrt(12), rel=1e-6)
+    assert COUNT.step_at(COUNT.of(5000)) == pytest.approx(COUNT.of(5001) - COUNT.of(5000), rel=1e-3)  # one more count
+    assert EPOCH.step_at(EPOCH.of([1, 25])) == pytest.approx(2, rel=0.05)  # at an end too, half a step is inside
 
 
 def test_every_metric_has_its_scale_and_its_tolerance() -> None:
@@ -91,6 +93,23 @@ def test_a_curve_is_as_far_out_as_its_worst_epoch_times_their_number() -> None:
     assert whole.p_value() == pytest.approx(3 * min(each.p_value() for each in alone))
     low, high = Distance(curves[:, 2], 0, 0, scale=ACCURACY, tolerance=5, alpha=0.05 / 3).interval()
     assert (whole.interval()[0][2], whole.interval()[1][2]) == (pytest.approx(low[0]), pytest.approx(high[0]))
+
+
+def test_the_first_epochs_of_a_curve_are_corrected_for_all_of_them() -> None:
+    curves, documented = np.array([[50, 80.0], [52, 84], [51, 81]]), np.array([50.5, 95])
+    ends = documented - 0.05, documented + 0.05
+    two, of_25 = (
+        Distance(curves, *ends, scale=ACCURACY, tolerance=5, alpha=0.05, epochs=epochs) for epochs in (None, 25)
+    )
+    assert of_25.p_value() == pytest.approx(min(1, 25 / 2 * two.p_value()))
+    low, high = of_25.interval()
+    one = Distance(curves[:, 0], 0, 0, scale=ACCURACY, tolerance=5, alpha=0.05 / 25)
+    assert (low[0], high[0]) == pytest.approx(np.ravel(one.interval()))
+
+
+def test_values_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be finite, not nan"):
+        distance([90, np.nan, 91], 90, 91)
 
 
 @given(seeds, st.floats(0, 99))
@@ -163,4 +182,22 @@ def test_equal_seeds_are_known_to_a_step_and_no_better() -> None:
     # Three seeds with the same best epoch do not rule out its neighbour.
     assert distance([23, 23, 23], 24, 24, EPOCH, 2).p_value() > 0.05
     assert distance([23, 23, 23], 3, 3, EPOCH, 2).p_value() < 0.05
+    # Whatever the spread, true numbers that come in steps are not refuted more often than alpha says.
+    rng = np.random.default_rng(0)
+    for sd, n in product((0.2, 0.4, 0.8), (3, 10)):
+        values = np.round(5000 + rng.uniform(-0.5, 0.5, (1000, 1)) + rng.normal(0, sd, (1000, n + 1)))
+        refuted = sum(distance(ours, seen, seen, COUNT, 9).p_value() < 0.05 for *ours, seen in values)
+        assert stats.binomtest(refuted, 1000, 0.05, alternative="greater").pvalue > 0.01
     assert distance([11.35, 11.35, 11.35], 90.375, 90.385).verdict(0.0, 1) == "lower"
+
+
+def test_a_reproduced_number_is_within_the_tolerance_of_our_mean() -> None:
+    values = spread(93, 0.35, 30)
+    far = distance(values, 93.55, 93.57)
+    assert far.p_value() > 0.05
+    assert far.verdict(far.p_value(), 1) == "reproduced"
+    assert (far.reach() <= 1).all()
+    skew = distance(spread(99.5, 0.2, 5), 99.3, 99.32)  # near the top there is more room below the mean than above
+    low, high = skew.interval()
+    assert (high - low) / 2 < 1 < skew.reach()
+    assert skew.verdict(skew.p_value(), 1) != "reproduced"

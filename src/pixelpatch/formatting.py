@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from pixelpatch.metrics import BATCH_LOSS
+
 # Emphasis, code, links, cells, tags and entities; and at the start, headings, quotations, code, lists and rules.
 _MARKUP = re.compile(
     r"[\\`*|]|(?<![^\W_])_|_(?![^\W_])|(?<=])[(:]|<(?=[A-Za-z/!?])|&(?=#?\w+;)"
@@ -120,13 +122,13 @@ def precision(row: Mapping[str, Any]) -> int:
 
 
 def documented(row: Mapping[str, Any]) -> str:
-    """A claim's documented value as printed: a curve's number of epochs, of a property the one run that shows it.
+    """A claim's documented value as printed: how many values a curve has, of a property the one run that shows it.
 
     Empty for a self-check and a reading, which have none but their text.
     """
     printed = text(row["documented"])
     if row["kind"] == "curve":
-        return f"{len(printed.split())} epochs"
+        return f"{len(printed.split())} {'batches' if row['metric'] == BATCH_LOSS else 'epochs'}"
     if row["kind"] == "better" and printed:
         return f"+{printed}"
     return {"property": "1 of 1 run", "self-check": "", "reading": ""}.get(row["kind"], printed)
@@ -233,7 +235,7 @@ def _column_format(column: pd.Series) -> str:
 
 def _is_text(column: pd.Series) -> bool:
     """Whether a display column holds words rather than numbers, intervals and counts ("4 of 5 runs")."""
-    return not column.str.fullmatch(r"[^A-Za-z]*|\d+ of \d+ runs?|\d+ epochs").all()
+    return not column.str.fullmatch(r"[^A-Za-z]*|\d+ of \d+ runs?|\d+ (epochs|batches)").all()
 
 
 def _decimals(spread: float, *, at_least: int = 0) -> int:

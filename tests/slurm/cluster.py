@@ -75,9 +75,10 @@ class Cluster:
         """Kill a node's slurmd and every process of its jobs, as if its power had gone."""
         self._kill(node)
         processes = _processes_of(node)
-        for pid in sorted(processes, key=lambda pid: "slurmstepd" not in processes[pid]):  # they report first otherwise
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # all at once: none reports the end of another
+            for pid in sorted(processes, key=lambda pid: processes[pid] != "slurmstepd"):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
     def wait_until_idle(self) -> None:
         """Wait until every node is up and has nothing to do."""

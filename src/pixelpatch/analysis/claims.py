@@ -2,19 +2,19 @@
 
 **Numbers and curves.** All that one write-up documents of its systems' runs are one family of tests. `family` is their
 number, fixed by the configuration before anything runs, and `p_holm` the p-value after Holm's correction over them.
-`replicated_mean` and `replicated_std` are in the metric's unit; of a curve, they and the interval are those of its last
-epoch. `off` is how far our mean lies from the documented value: in points (of a count, percent of all), in percent of
-what lies above a loss's floor, or in epochs. `rank` is the documented value's place among our n seeds: 1 + how many of
-them are better, that is higher or, of a loss, lower.
+`replicated_mean` and `replicated_std` are in the metric's unit. The interval is the prediction interval for one more
+run. Of a curve, all these are those of its last epoch. `off` is how far our mean lies from the documented value: in
+points (of a count, percent of all), in percent of what lies above a loss's floor, or in epochs. `rank` is the
+documented value's place among our n seeds: 1 + how many of them are better, that is higher or, of a loss, lower.
 
 **Exact facts.** A metric under model/ or data/ follows from the spec alone, and needs no run: it is `reproduced` where
 it would be printed as documented, else `higher` or `lower` (first labels: `other`). It has no p-value.
 
 **Runs in progress.** No protocol here has a schedule that depends on the number of epochs, so the first k epochs of an
 unfinished run are the same as those of a finished one. Unfinished runs are therefore used for claims about epochs (a
-curve, one of its epochs, a property of it). They are not used for final numbers, nor for logs of single batches. k is
-the largest number of epochs that `analysis.minimum_seeds` runs have finished (that all have, where fewer run), and the
-note says "epochs 1 to k of 25".
+curve, one of its epochs, a property of it). They are not used for final numbers, nor for logs of single batches. They
+are judged up to the last epoch that `analysis.minimum_seeds` runs have finished (that all have, where fewer run), and
+the note says "epochs 1 to 8 of 25". A curve's correction is for all its epochs from the start.
 
 **Words.** What a write-up says without a number is outside its family.
 
@@ -26,11 +26,16 @@ note says "epochs 1 to k of 25".
 * *Properties* of a curve ("falls at every epoch") are shown by a run or not. Of k in n runs, `replicated_mean` is k / n
   against a documented 1, with the interval of Clopper and Pearson. `reproduced`: k ≥ 1, for one run that shows it makes
   the documented run unsurprising. Else `lower` where `p_value`, the chance (k + ½) / (n + 1) by Jeffreys' prior that
-  one more run shows it, is below α, and `undecided` otherwise. (That chance is no p-value of a null hypothesis.)
+  one more run shows it, is below α, and `undecided` otherwise. (That chance is no p-value of a null hypothesis.) With
+  fewer than `analysis.minimum_seeds` runs nothing is said.
 
 **Not tested.** A claim is not tested if the config excludes it (`not_tested`), if its experiment was not selected, has
 no finished run or ran at a reduced budget, or if too few epochs have run. Where there are runs, mean, spread and n are
 still printed, without interval or p-value.
+
+**Open settings.** If a system's settings are open, its row is about our settings alone, and the note says so. Its
+verdict over all admissible settings is in `analysis.specifications`. **Stuck runs** (`analysis.modes`) are counted in
+the note too, for an interval over two kinds of runs describes neither.
 
 **Readings.** Words that no run can test are held against the write-up's own code and text, by reading: `consistent` or
 `contradicted`, as the configuration says, with the reason.
@@ -50,6 +55,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from pixelpatch.admissible import declared_for
 from pixelpatch.analysis.documented import (
     Printed,
     documented_curve,
@@ -59,6 +65,7 @@ from pixelpatch.analysis.documented import (
     self_check,
     shows,
 )
+from pixelpatch.analysis.modes import recognition
 from pixelpatch.analysis.scales import off, scale_of, tolerance_of
 from pixelpatch.analysis.statistics import hedges_g, holm, mean_and_spread, welch
 from pixelpatch.analysis.verdicts import MOST_SEEDS, Distance
@@ -104,6 +111,7 @@ class Replications(NamedTuple):
     values: dict[tuple[str, str], np.ndarray]
     curves: dict[tuple[str, str], np.ndarray]
     facts: dict[tuple[str, str], str]
+    asides: dict[str, str]  # by experiment: how many runs diverged, and how many are stuck
 
 
 class Case(NamedTuple):
@@ -157,22 +165,25 @@ class Finding(NamedTuple):
     decide: Callable[[float, float], Verdict] | None = None
 
 
-def judge(study: dict, runs: pd.DataFrame, curves: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
+def judge(
+    study: dict, runs: pd.DataFrame, curves: pd.DataFrame, facts: pd.DataFrame, confusion: pd.DataFrame
+) -> pd.DataFrame:
     """The verdict on every claim of `study`, self-checks included, in the config's order: the columns of claims.csv.
 
-    `runs` and `curves` are the long tables of `collect`, `facts` that of `analysis.facts`. `documented` is text as
-    printed, of a curve all its figures.
-    Raises UserError for a claim that cannot be judged as configured: a number that is not printed text, an unknown
-    experiment or metric, or epochs that the replicated curve does not have. See the module for the rule.
+    `runs`, `curves` and `confusion` are the long tables of `collect`, `facts` that of `analysis.facts`. `documented` is
+    text as printed, of a curve all its figures. Raises UserError for a claim that cannot be judged as configured: a
+    number that is not printed text, an unknown experiment or metric, or epochs that the replicated curve does not have.
+    See the module for the rule.
     """
     ours = Replications(
-        seeds=runs.groupby("experiment")["seed"].nunique().to_dict(),
+        seeds=_finished(runs).to_dict(),
         values={key: group.to_numpy(dtype=float) for key, group in runs.groupby(["experiment", "metric"])["value"]},
         curves={
             key: group.pivot(index="seed", columns="epoch", values="value").to_numpy(dtype=float)
             for key, group in curves.groupby(["experiment", "metric"])
         },
         facts={(row.experiment, row.metric): row.value for row in facts.itertuples()},
+        asides=_asides(runs, confusion),
     )
     cases = [Case(study, ours, system, name) for system, block in systems(study).items() for name in block["claims"]]
     findings = [finding for case in cases for finding in _findings(case)]
@@ -188,6 +199,22 @@ def judge(study: dict, runs: pd.DataFrame, curves: pd.DataFrame, facts: pd.DataF
             rows.append(row)
     order = {system: place for place, system in enumerate(systems(study))}
     return pd.DataFrame(sorted(rows, key=lambda row: order[row["system"]]), columns=COLUMNS)
+
+
+def _finished(runs: pd.DataFrame) -> pd.Series:
+    """How many runs of each experiment have a result. Those that diverged have only their timings."""
+    return runs[~runs["metric"].str.startswith("timing/")].groupby("experiment")["seed"].nunique()
+
+
+def _asides(runs: pd.DataFrame, confusion: pd.DataFrame) -> dict[str, str]:
+    """By experiment, how many of its runs diverged and how many are stuck, in words; nothing where none is."""
+    of = runs.groupby("experiment")["seed"].nunique()
+    diverged = of - _finished(runs).reindex(of.index, fill_value=0)
+    notes = {name: [f"{lost} of {of[name]} runs diverged"] for name, lost in diverged.items() if lost}
+    for name, missed in (recognition(confusion)["missed"] != "").groupby("experiment"):
+        if missed.any():
+            notes.setdefault(name, []).append(f"{int(missed.sum())} of {len(missed)} runs are stuck")
+    return {name: _joined(*own) for name, own in notes.items()}
 
 
 def _families(cases: Iterable[Case]) -> dict[str, int]:
@@ -291,7 +318,7 @@ def _curve(case: Case) -> Finding:
     figures = documented_curve(case.claim, case.where)
     ours, note = _curves(case, lambda epochs: epochs == len(figures), f"documents {len(figures)} epochs")
     reached = ours.shape[1]
-    return _tested(case, ours, figures[:reached], _joined(note, f"shown at {_place(case, reached)}"))
+    return _tested(case, ours, figures[:reached], _joined(note, f"shown at {_place(case, reached)}"), len(figures))
 
 
 def _property(case: Case) -> Finding:
@@ -304,8 +331,11 @@ def _property(case: Case) -> Finding:
         "n_seeds": n,
         "interval_low": float(interval.low),
         "interval_high": float(interval.high),
-        "p_value": (shown + 0.5) / (n + 1),
+        "note": note,
     }
+    if too_few := _too_few(case, columns):
+        return too_few
+    columns["p_value"] = (shown + 0.5) / (n + 1)
     if shown:
         return Finding(columns | {"verdict": "reproduced", "note": _joined(note, f"{shown} of {n} runs show it")})
     if columns["p_value"] < case.alpha:
@@ -339,8 +369,13 @@ def _better(case: Case) -> Finding:
     return Finding(columns | {"note": "the difference is not significant at the present number of seeds"})
 
 
-def _tested(case: Case, ours: np.ndarray, documented: Sequence[Printed], note: str) -> Finding:
-    """A number's values (seeds,) or a curve's (seeds, epochs), whose verdict waits for Holm if seeds are enough."""
+def _tested(
+    case: Case, ours: np.ndarray, documented: Sequence[Printed], note: str, epochs: int | None = None
+) -> Finding:
+    """A number's values (seeds,) or a curve's (seeds, epochs), whose verdict waits for Holm if seeds are enough.
+
+    `epochs` is how many the whole curve has.
+    """
     metric, n = case.claim["metric"], len(ours)
     last, printed = ours.reshape(n, -1)[:, -1], documented[-1]
     mean, spread = (float(part) for part in mean_and_spread(last))
@@ -353,7 +388,8 @@ def _tested(case: Case, ours: np.ndarray, documented: Sequence[Printed], note: s
     value, low, high = np.array(documented, dtype=float).T
     tolerances, own = case.study["analysis"]["tolerance"], case.claim.get("tolerance")
     tolerance = tolerance_of(metric, case.spec, tolerances, value, own)
-    distance = Distance(ours, low, high, scale=scale_of(metric, case.spec), tolerance=tolerance, alpha=case.alpha)
+    scale = scale_of(metric, case.spec)
+    distance = Distance(ours, low, high, scale=scale, tolerance=tolerance, alpha=case.alpha, epochs=epochs)
     low, high = distance.interval()
     columns |= {"interval_low": float(low[-1]), "interval_high": float(high[-1])}
     if too_few := _too_few(case, columns):
@@ -375,21 +411,29 @@ def _tested(case: Case, ours: np.ndarray, documented: Sequence[Printed], note: s
             return f"more than {MOST_SEEDS:,} more seeds would be needed"
         return f"about {_more_seeds(more)} would decide"
 
+    columns["note"] = _joined(note, case.ours.asides.get(case.system, ""), _open(case))
     return Finding(columns | {"p_value": distance.p_value()}, decide)
+
+
+def _open(case: Case) -> str:
+    """That our settings are not the write-up's, if that is so."""
+    curve = declared_for(case.system, case.study.get("admissible", {}), case.study["experiments"])
+    return f"settings are open and ours are one choice: for all, see {curve} in specifications" if curve else ""
 
 
 def _width(case: Case, distance: Distance, documented: np.ndarray) -> str:
     """How wide plentiful seeds would leave the interval, where that is widest for its tolerance, in words."""
-    low, high = distance.interval(np.inf)
-    half = (high - low) / 2
-    widest = int(np.argmax(half / distance.tolerance))
+    if distance.coarse.any():
+        return "printed too coarsely: the last digit leaves more room than the tolerance"
+    reach = distance.reach(np.inf)
+    widest = int(np.argmax(reach / distance.tolerance))
     metric, value = case.claim["metric"], documented[widest]
-    (reach, unit), (allowed, _) = (
-        off(metric, case.spec, value + each[widest], value) for each in (half, distance.tolerance)
+    (reached, unit), (allowed, _) = (
+        off(metric, case.spec, value + each[widest], value) for each in (reach, distance.tolerance)
     )
     at = f" at {_place(case, widest + 1)}" if len(documented) > 1 else ""
-    shown = f"{reach:,.0f}" if reach >= 10 else f"{reach:.2g}"
-    return f"even plentiful seeds would leave ±{shown} {unit}{at}, more than the tolerance of ±{allowed:.3g}"
+    shown = f"{reached:,.0f}" if reached >= 10 else f"{reached:.2g}"
+    return f"even plentiful seeds would leave up to {shown} {unit}{at}, more than the tolerance of {allowed:.3g} {unit}"
 
 
 def _less_is_better(case: Case) -> bool:

@@ -19,6 +19,10 @@ prediction interval of an identifying number reaches beyond what its metric can 
 outside 0 to 100 %), the cell `scatters`: it may be compatible, and even identified, but it explains nothing. `least`
 and `most` are the extremes of its runs.
 
+**Scale.** This rule was written first, and is kept: it judges on the metric's own unit, while verdicts and
+specification curves (`analysis.verdicts`, `analysis.specifications`) use a logit or logarithm. So a cell can be
+compatible here, and refuted there.
+
 **Truth.** Where a question names the system whose spec is what the author ran (`truth`), rows of that system follow,
 from as many seeds as the search had. They say whether the truth is compatible by the same rule, and what it predicts.
 They are no cells: nothing is identified among them.
@@ -116,8 +120,9 @@ class _Ours:
     def __init__(self, study: dict, runs: pd.DataFrame, curves: pd.DataFrame, provenance: pd.DataFrame) -> None:
         self.study = study
         self.diverged = set(provenance.loc[provenance["diverged"].notna(), "experiment"])
-        self._final = {key: group.to_numpy(float) for key, group in runs.groupby(["experiment", "metric"])["value"]}
-        every = curves.groupby(["experiment", "metric", "epoch"])["value"]
+        by_seed = runs.sort_values("seed")
+        self._final = {key: group.to_numpy(float) for key, group in by_seed.groupby(["experiment", "metric"])["value"]}
+        every = curves.sort_values("seed").groupby(["experiment", "metric", "epoch"])["value"]
         self._curves = {key: group.to_numpy(float) for key, group in every}
 
     def ran(self, experiment: str) -> bool:
@@ -133,6 +138,9 @@ class _Ours:
         for (name, metric), values in self._final.items():
             if name == experiment:
                 self._final[name, metric] = values[:seeds]
+        for (name, metric, epoch), values in self._curves.items():
+            if name == experiment:
+                self._curves[name, metric, epoch] = values[:seeds]
 
     def members(self, family: str) -> list[str]:
         """The experiments of a family that have runs."""

@@ -20,8 +20,9 @@ change which epoch is kept, and a shuffled order draws from the generator that a
 show that no run would ever differ. Its p-value is never below the smallest one that a permutation test of so few runs
 could give (see `analysis.statistics`).
 
-**Family.** The p-values of all rows are corrected together, by Holm. Rows at a reduced budget, and those with fewer
-than `analysis.minimum_seeds` seeds on either side, show what there is and are no part of the family. The interval
+**Family.** The p-values of all rows are corrected together, by Holm. The family is fixed by the configuration: all rows
+that are selected and at their full budget. Rows with fewer than `analysis.minimum_seeds` seeds on either side show what
+there is, and count in the family as p = 1. The interval
 `interval_low..interval_high` is that of the test, at 1 − alpha, and not corrected. `finding` says what was measured,
 `means` (of the configuration) why it may be so.
 """
@@ -71,7 +72,8 @@ def price_oddities(study: dict, runs: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"n_more": "Int64", "n_less": "Int64"})
     reasons = [_untested(study, row) for row in rows]
     tested = table["p_value"].where([not reason for reason in reasons])
-    table["p_holm"] = holm(tested.to_numpy(dtype=float)).adjusted
+    planned = sum(not _narrowed(study, row) for row in rows)
+    table["p_holm"] = holm(tested.to_numpy(dtype=float), planned).adjusted
     alpha = study["analysis"]["alpha"]
     table["finding"] = [
         reason or _finding(row, alpha) for reason, row in zip(reasons, table.to_dict("records"), strict=True)
@@ -135,12 +137,16 @@ def _row(study: dict, name: str, runs: pd.DataFrame) -> dict:
     }
 
 
+def _narrowed(study: dict, row: dict) -> str:
+    """Which of the two experiments runs at a reduced budget, if any."""
+    return next((name for name in (row["system"], row["experiment"]) if study["experiments"][name]["narrowed"]), "")
+
+
 def _untested(study: dict, row: dict) -> str:
     """Why a row has no corrected p-value, or nothing."""
     least = max(study["analysis"]["minimum_seeds"], 2)
-    for name in (row["system"], row["experiment"]):
-        if study["experiments"][name]["narrowed"]:
-            return f"not tested: reduced budget of {name}"
+    if narrowed := _narrowed(study, row):
+        return f"not tested: reduced budget of {narrowed}"
     fewer = min(row["n_documented"], row["n_mended"])
     if not fewer:
         return "not run"

@@ -119,7 +119,7 @@ def _place(score: Score) -> dict:
         return row
     sign = -1 if less else 1
     centre, spread = mean_and_spread(score.scale.of(values))
-    spread = max(float(spread), float(score.scale.rounding(centre)))
+    spread = max(float(spread), float(score.scale.step_at(centre)) / 2)
     surplus = sign * float(score.scale.of(high if less else low) - centre) / spread  # to the easiest printed so
     best = best_of(surplus, n) if n > 2 else np.nan  # of two seeds, σ has no mean
     return row | {"chance": float(stats.t.sf(surplus / np.sqrt(1 + 1 / n), n - 1)), "best_of": best}

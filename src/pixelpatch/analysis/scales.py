@@ -38,10 +38,11 @@ class Scale(NamedTuple):
         reach = self.high - self.low + self.step
         return np.clip(self.low + reach * special.expit(places) - self.step / 2, self.low, self.high)
 
-    def rounding(self, places: ArrayLike) -> np.ndarray:
-        """The standard deviation, on the scale, of rounding to a step: a step's length at `places`, over √12."""
+    def step_at(self, places: ArrayLike) -> np.ndarray:
+        """The length of one step, on the scale, at `places`: that of the scale's tangent there."""
         values = self.back(places)
-        return (self.of(values + self.step / 2) - self.of(values - self.step / 2)) / np.sqrt(12)
+        slope = 1 / (values - self.low + self.step / 2)
+        return self.step * (slope if np.isinf(self.high) else slope + 1 / (self.high - values + self.step / 2))
 
 
 def scale_of(metric: str, spec: dict[str, Any]) -> Scale:
@@ -58,7 +59,7 @@ def scale_of(metric: str, spec: dict[str, Any]) -> Scale:
 def tolerance_of(
     metric: str, spec: dict[str, Any], tolerances: dict[str, float], documented: ArrayLike, own: float | None = None
 ) -> np.ndarray:
-    """How far from `documented` a narrow interval may reach, in the metric's unit: an array of its shape.
+    """How far from our mean a narrow interval may reach, in the metric's unit: an array of the shape of `documented`.
 
     `tolerances` is `analysis.tolerance` of the configuration: `accuracy` in points (of a count, in percent of all),
     `loss` in percent of what lies above the loss's floor, `epoch` in epochs. A claim's `own` goes before them.
@@ -67,7 +68,7 @@ def tolerance_of(
     documented = np.asarray(documented, dtype=float)
     low, high = limits(metric, spec)
     if metric.endswith("loss"):
-        return PERCENT * tolerances["loss"] * (documented - low)
+        return PERCENT * tolerances["loss"] * np.maximum(documented - low, 0)
     if metric.endswith("epoch"):
         return np.full(documented.shape, float(tolerances["epoch"]))
     return np.full(documented.shape, PERCENT * tolerances["accuracy"] * (high - low))

@@ -17,25 +17,28 @@ tolerance are those of the point's own spec. Then a point is, by the first that 
    `analysis.minimum_seeds`;
 3. *reached*: every number is reproduced. None is surprising (p ≥ α even without the correction), and every interval is
    as narrow as the tolerance asks;
-4. *open*: else. Some interval is too wide, or some p-value lies below α before the correction alone.
+4. *undecided*: some number is undecided, and more seeds would settle it;
+5. *not excluded*: no number differs, but some are borderline, or compatible only because runs scatter. No number of
+   seeds would settle that, at the present mean and spread.
 
 As *reached* asks for p-values that are not corrected, a point does not come nearer to it when its write-up documents
-more numbers: a further number can turn *refuted* into *open* (through Holm), never into *reached*.
+more numbers: Holm can turn *refuted* into *undecided* or *not excluded*, never into *reached*.
 
 **Divergence.** The documented run did not diverge, so it is held against those of ours that did not. (A run that
-diverges leaves no earlier epochs in its record, so it speaks for none.) Where all have diverged, and are as many as
-a verdict needs, the point is refuted: it has no such number.
+diverges leaves no earlier epochs in its record, so it speaks for none.) If all n have diverged, the chance that one
+more run does not is ½ / (n + 1), by Jeffreys' prior. If that is below α, the point is refuted; else it has too few
+seeds.
 
-**The curve.** k of the m points are reached. Where all are refuted, the numbers are *reached by none*. That needs no
+**The curve.** k of the m points are reached. If all are refuted, the numbers are *reached by none*. That needs no
 correction for the number of points: it is false only if some point is right, and that one is refuted with a chance of α
-at most (an intersection-union test; Berger, *Technometrics* 24, 1982). In between, with a point that is open or has not
-run, the search is *incomplete*. For each number we count the points where it was tested, and the points among them that
-it refutes.
+at most if runs are normal (an intersection-union test; Berger, *Technometrics* 24, 1982). While a point is undecided,
+has too few seeds or has not run, the search is *incomplete*. For each number we count the points where it was tested,
+and the points among them that it refutes.
 
 **Out of sample.** Numbers measured on the same runs are correlated, so one is no independent test of another. Some
 entries also have numbers measured on other runs (of families that the first block of numbers does not use). For these
-there is a second test. First, the points are judged by the first block alone, and those that are reached or open are
-kept. Then the other numbers are judged at the kept points. Each step has its own Holm correction.
+there is a second test. First, the points are judged by the first block alone, and those that are reached, undecided or
+not excluded are kept. Then the other numbers are judged at the kept points. Each step has its own Holm correction.
 
 **The author's own.** Where an entry names systems whose settings are known to be the author's, their own runs are one
 more point, from their first seeds, as many as the sweep has. It differs from the others also in what the sweep left
@@ -57,7 +60,8 @@ from pixelpatch.analysis.verdicts import Distance
 from pixelpatch.questions import at, has
 from pixelpatch.variants import described
 
-REFUTED, REACHED, OPEN, NOT_RUN, TOO_FEW = "refuted", "reached", "open", "not run", "too few seeds"
+REFUTED, REACHED, UNDECIDED, NOT_EXCLUDED = "refuted", "reached", "undecided", "not excluded"
+NOT_RUN, TOO_FEW = "not run", "too few seeds"
 DIVERGED = "all diverged"
 AGAINST = ("higher", "lower", DIVERGED)  # verdicts that refute a point
 UNTESTED = (NOT_RUN, TOO_FEW)
@@ -67,10 +71,10 @@ COLUMNS = [
     *("system", "claim", "metric", "documented", "runs_of", "n_seeds", "n_diverged"),
     *("mean", "std", "interval_low", "interval_high", "p_value", "p_holm", "verdict"),
 ]
-OUT_OF_SAMPLE = ["left", "then_reached", "then_open", "then_refuted", "then_untested"]
+OUT_OF_SAMPLE = ["left", "then_reached", "then_not_excluded", "then_undecided", "then_refuted", "then_untested"]
 SUMMARY = [
-    *("curve", "points", "reached", "open", "refuted", "too_few", "not_run", "least_seeds", "most_seeds"),
-    *("result", "refuted_by", "author", *OUT_OF_SAMPLE),
+    *("curve", "points", "reached", "not_excluded", "undecided", "refuted", "too_few", "not_run"),
+    *("least_seeds", "most_seeds", "result", "refuted_by", "author", *OUT_OF_SAMPLE),
 ]
 
 
@@ -115,12 +119,19 @@ def judge(numbers: Sequence[Number], alpha: float) -> Judged:
         number.distance.verdict(p_holm, multiplier) if number.distance else number.without
         for number, p_holm, multiplier in zip(numbers, corrected.adjusted, corrected.multiplier, strict=True)
     ]
-    if any(verdict in AGAINST for verdict in verdicts):
-        standing = REFUTED
-    else:
-        missing = next((word for word in UNTESTED if word in verdicts), None)
-        standing = missing or (REACHED if all(verdict == "reproduced" for verdict in verdicts) else OPEN)
-    return Judged(standing, [float(p) for p in corrected.adjusted], verdicts)
+    return Judged(_standing(verdicts), [float(p) for p in corrected.adjusted], verdicts)
+
+
+def standing_of(verdict: str) -> str:
+    """How a point would stand that had this number alone."""
+    if verdict in UNTESTED or verdict == UNDECIDED:
+        return verdict
+    return REFUTED if verdict in AGAINST else REACHED if verdict == "reproduced" else NOT_EXCLUDED
+
+
+def _standing(verdicts: Iterable[str]) -> str:
+    standings = {standing_of(verdict) for verdict in verdicts}
+    return next(word for word in (REFUTED, *UNTESTED, UNDECIDED, NOT_EXCLUDED, REACHED) if word in standings)
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], author: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -131,7 +142,8 @@ def summarise(rows: Sequence[Mapping[str, Any]], author: Sequence[Mapping[str, A
     return {
         "points": standings.total(),
         "reached": standings[REACHED],
-        "open": standings[OPEN],
+        "not_excluded": standings[NOT_EXCLUDED],
+        "undecided": standings[UNDECIDED],
         "refuted": standings[REFUTED],
         "too_few": standings[TOO_FEW],
         "not_run": standings[NOT_RUN],
@@ -160,10 +172,11 @@ def result(standings: Mapping[str, int]) -> str:
         return f"not run yet (0 of {m} points)"
     if standings.get(REFUTED, 0) == m:
         return f"reached by none of {m}"
-    words = {OPEN: "open", TOO_FEW: "with too few seeds", NOT_RUN: "not run"}
+    wide = standings.get(NOT_EXCLUDED, 0)
+    words = {UNDECIDED: "undecided", TOO_FEW: "with too few seeds", NOT_RUN: "not run"}
     left = [f"{count} {said}" for word, said in words.items() if (count := standings.get(word, 0))]
     incomplete = f"search incomplete: {', '.join(left)}" if left else ""
-    return "; ".join(filter(None, [f"reached at {k} of {m}", incomplete]))
+    return "; ".join(filter(None, [f"reached at {k} of {m}", f"not excluded at {wide}" if wide else "", incomplete]))
 
 
 class _Ours:
@@ -247,7 +260,9 @@ def _number(ours: _Ours, speakers: list[str], system: str, name: str, epochs: in
         "std": std,
     }
     if len(values) < least:
-        without = TOO_FEW if len(values) else DIVERGED if diverged >= least else TOO_FEW if diverged else NOT_RUN
+        alpha = ours.study["analysis"]["alpha"]
+        all_diverge = not len(values) and 0.5 / (diverged + 1) < alpha
+        without = DIVERGED if all_diverge else TOO_FEW if len(values) or diverged else NOT_RUN
         return Number(columns, None, without)
     spec = ours.study["experiments"][runs_of]["spec"]
     low, high = printed_ends(claim, where)
@@ -308,9 +323,9 @@ def _out_of_sample(entry: dict, by_point: list[list[list[Number]]], alpha: float
     others = [i for i, use in enumerate(rest, start=1) if set(use["families"]).isdisjoint(first["families"])]
     if not others:
         return {}
-    left = [numbers for numbers in by_point if judge(numbers[0], alpha).standing in (REACHED, OPEN)]
+    left = [numbers for numbers in by_point if judge(numbers[0], alpha).standing in (REACHED, NOT_EXCLUDED, UNDECIDED)]
     then = Counter(judge(_flat([numbers[i] for i in others]), alpha).standing for numbers in left)
-    counts = {f"then_{word}": then[word] for word in (REACHED, OPEN, REFUTED)}
+    counts = {f"then_{word}".replace(" ", "_"): then[word] for word in (REACHED, NOT_EXCLUDED, UNDECIDED, REFUTED)}
     return {"left": len(left)} | counts | {"then_untested": then[NOT_RUN] + then[TOO_FEW]}
 
 

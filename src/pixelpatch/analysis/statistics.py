@@ -10,12 +10,12 @@ Two questions are asked throughout, and they need different answers:
 A documented number is known only as precisely as it was printed: "95.01" is anything in 95.005..95.015. `half_unit` is
 half a unit of the last printed digit, and only what lies beyond it counts as distance.
 
-No p-value says more than its method can know. A permutation test of n_a and n_b values has C(n_a + n_b, n_a) deals, so
-its two-sided p-value is at least 2 / C(n_a + n_b, n_a); the signs of n pairs give at least 2 / 2ⁿ. A t-test can go
-lower where the values show how far runs scatter. It cannot where a sample has no spread at all: it would take as known
-that runs never differ, and could give 0 from two of them. There its p-value is never below that least one of a
-permutation test (half of it, one-sided), and where nothing at all shows how far runs scatter, there is no interval.
-Kendall's p-value, an approximation by the normal distribution, has the same bound.
+No p-value is smaller than its method can know. Of n_a and n_b values a permutation test has C(n_a + n_b, n_a) deals. So
+its two-sided p-value is at least 2 / C(n_a + n_b, n_a). The signs of n pairs give at least 2 / 2ⁿ. A t-test can go
+lower, because the values show how far runs scatter. If a sample has no spread at all, they do not: the test would take
+as known that runs never differ, and could give 0 from two of them. Then its p-value is never below the least one of a
+permutation test (half of it, one-sided), and there is no interval. Kendall's p-value, an approximation by the normal
+distribution, has the same bound.
 """
 
 import gc
@@ -99,8 +99,9 @@ def prediction_interval(values: ArrayLike, confidence: float) -> tuple[float, fl
 def prediction_p_value(values: ArrayLike, documented: float, half_unit: float) -> float:
     """Two-sided p-value of "the documented number is one more run like these": of t = d / (s √(1 + 1/n)).
 
-    d is how far the documented number, anywhere within its `half_unit`, stays from the mean of `values` (one per
-    seed). 1 where d is 0; 0 where the seeds are all equal and d is not; NaN for fewer than two seeds.
+    d is how far the documented number, anywhere within its `half_unit`, stays from the mean of `values` (one per seed).
+    1 where d is 0; NaN for fewer than two seeds. Seeds that are all equal do not show that runs never differ: s is then
+    taken as one unit of the last printed digit.
     """
     return float(_p_value(_surprise(values, documented, half_unit), len(np.asarray(values))))
 
@@ -167,8 +168,8 @@ def least_p_value(*sizes: int) -> float:
 def welch(a: ArrayLike, b: ArrayLike, confidence: float) -> Welch:
     """Welch's t-test of two independent samples with unequal variances, and the interval of mean(a) − mean(b).
 
-    Where a sample has no spread at all, its p-values go no lower than a permutation test's can; where both have none,
-    the interval is NaN. Fewer than two values in either: NaN but for the difference.
+    If a sample has no spread at all, its p-values go no lower than a permutation test's can, and the interval is NaN.
+    Fewer than two values in either: NaN but for the difference.
     """
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     difference = float(mean_and_spread(a)[0] - mean_and_spread(b)[0])
@@ -185,8 +186,8 @@ def welch(a: ArrayLike, b: ArrayLike, confidence: float) -> Welch:
         interval = result.confidence_interval(confidence)
     return Welch(
         difference=difference,
-        low=float(interval.low),
-        high=float(interval.high),
+        low=np.nan if least else float(interval.low),
+        high=np.nan if least else float(interval.high),
         t=float(result.statistic),
         p_value=max(float(result.pvalue), least),
         p_greater=float(np.clip(stats.t.sf(result.statistic, result.df), least / 2, 1 - least / 2)),
@@ -305,8 +306,12 @@ def _intervals(values: np.ndarray, confidence: float) -> tuple[np.ndarray, np.nd
 
 
 def _surprise(values: ArrayLike, documented: ArrayLike, half_unit: ArrayLike) -> np.ndarray:
-    """The distance d / s over the first axis: 0 where d is 0, ∞ where only s is, NaN for fewer than two seeds."""
+    """The distance d / s over the first axis: 0 where d is 0, NaN for fewer than two seeds.
+
+    Of equal seeds, s is taken as one unit of the last printed digit.
+    """
     mean, spread = mean_and_spread(values)
+    spread = np.where(spread == 0, 2 * np.asarray(half_unit, dtype=float), spread)
     documented = np.asarray(documented, dtype=float)
     distance = np.maximum(np.abs(mean - documented) - half_unit, 0)
     distance = np.where(distance <= ROUNDING * np.maximum(np.abs(mean), np.abs(documented)), 0, distance)

@@ -8,18 +8,21 @@ ours? And do our runs pin the number down, so that the answer means something?
 get a logit between their smallest and largest possible values. Losses get the logarithm of loss minus floor; the floor
 is the smallest possible loss (0, or 1.4612 with a softmax before the cross-entropy). There our n values are taken as
 independent and normal, with mean m and standard deviation s. Intervals are carried back to the metric's own unit, so
-they never hold what is impossible. Metrics come in steps (a count of images, an epoch): s is never taken as smaller
-than the standard deviation of rounding to one step.
+they never hold what is impossible. Metrics come in steps (a count of images, an epoch). s is never taken as smaller
+than half a step. Of equal or nearly equal seeds, a smaller s would refute true numbers too often.
 
 **Could it be one of ours?** Let d be the distance from m to the nearest value that would be printed as documented. If
 the documented run were one more of ours, t = d / (s √(1 + 1/n)) would follow Student's distribution with n − 1 degrees
-of freedom. `p_value` is its two-sided p-value. The interval is the *prediction interval* for one more run at
-confidence 1 − α: m ± t s √(1 + 1/n) (Hahn & Meeker, *Statistical Intervals*, 1991). A curve is one test over its E
-epochs: its p-value is E times the smallest of its epochs, and its interval at each epoch is taken at 1 − α / E
-(Bonferroni; it holds under any dependence between epochs).
+of freedom. `p_value` is its two-sided p-value; it is 0 if no run can have the documented value at all (a loss below
+its floor). The interval is the *prediction interval* for one more run at confidence 1 − α: m ± t s √(1 + 1/n) (Hahn &
+Meeker, *Statistical Intervals*, 1991). A curve is one test over its E epochs: its p-value is E times the smallest of
+its epochs, and its interval at each epoch is taken at 1 − α / E (Bonferroni; it holds under any dependence between
+epochs). E counts all epochs of the protocol. While runs are in progress, only the finished epochs are looked at, with
+the same E. So looking again after each epoch costs nothing more.
 
-**Is the answer precise enough?** An interval is *narrow* where half its length is at most the metric's tolerance, of a
-curve at every epoch. Tolerances stand in the configuration, under `analysis.tolerance`, each with its reason.
+**Is the answer precise enough?** An interval is *narrow* if both its ends lie within the metric's tolerance of m, of a
+curve at every epoch. Tolerances stand in the configuration, under `analysis.tolerance`, each with its reason. A number
+that is printed more coarsely than its tolerance (half a unit of its last digit is more) counts as wide.
 
 **Families.** The numbers and curves of one write-up form one family (not those marked `not_tested`, nor exact facts).
 Its size is fixed by the configuration; a number without runs counts as p = 1. Holm's correction is applied within the
@@ -52,13 +55,14 @@ of a curve only the width of the interval is taken to infinitely many seeds, and
 With fewer than `analysis.minimum_seeds` seeds (two at the least) nothing is tested, and the verdict is `undecided`.
 
 **How often the rule errs.** `benchmarks/verdict_simulations.py` judges simulated write-ups of one, two and five numbers
-by this code, at α = 5 %. All its figures, with their Monte Carlo errors, are in `results/benchmark/verdicts.md`. Where
-the documented runs are like ours and all are normal, 4 to 6 % of the write-ups get a false `higher` or `lower`. Once
-every undecided number has as many more seeds as its note says, it is 5 to 8 %: the second look is not corrected for.
-Where runs are not normal it is more: up to 24 % where they are skewed, up to 41 % where some of them fail to train
-(both of five numbers). A number that is four standard deviations off is found by 3, 5 and 10 seeds in 52, 76 and 93 %
-of cases, and among five numbers in 13, 34 and 69 %. The number of a protocol that lies a whole tolerance off is
-`reproduced` in at most 15 % of cases.
+by this code, at α = 5 %. All its figures, with their Monte Carlo errors, are in `results/benchmark/verdicts.md`. If the
+documented runs are like ours and all are normal, 4 to 6 % of the write-ups get a false `higher` or `lower`, and 3 to 5
+% of the curves, whether they are judged after every epoch or at the end. Once every undecided number has as many more
+seeds as its note says, it is 4 to 8 %: the second look is not corrected for. If runs are not normal it is more: up to
+22 % if they are skewed (30 % in the end), up to 40 % if some of them fail to train (41 % in the end), both of five
+numbers. A number that is four standard deviations off is found by 3, 5 and 10 seeds in 45, 80 and 94 % of cases, and
+among five numbers in 13, 38 and 72 %. In what was simulated, with up to 30 seeds, the number of a protocol that lies a
+whole tolerance off is `reproduced` in at most 17 % of cases.
 """
 
 from collections.abc import Iterator
@@ -79,25 +83,37 @@ class Distance:
     """How far what is documented lies from our runs, and how wide they scatter: see the module for the rule.
 
     `values` are ours, of shape (seeds,) or, of a curve, (seeds, epochs), at least two seeds. `low` and `high` are the
-    ends of what would be printed as documented, and `tolerance` the half width of a narrow interval, in the metric's
-    unit: numbers or, of a curve, arrays of shape (epochs,).
+    ends of what would be printed as documented, and `tolerance` how far a narrow interval may reach from the mean, in
+    the metric's unit: numbers or, of a curve, arrays of shape (epochs,). `epochs` is how many the whole curve has, if
+    those are only its first. Raises ValueError for values that are not finite.
     """
 
     def __init__(
-        self, values: ArrayLike, low: ArrayLike, high: ArrayLike, *, scale: Scale, tolerance: ArrayLike, alpha: float
+        self,
+        values: ArrayLike,
+        low: ArrayLike,
+        high: ArrayLike,
+        *,
+        scale: Scale,
+        tolerance: ArrayLike,
+        alpha: float,
+        epochs: int | None = None,
     ) -> None:
         values = np.asarray(values, dtype=float)
+        if not np.isfinite(values).all():
+            raise ValueError(f"Our values must be finite, not {values[~np.isfinite(values)][0]}.")
         self.n, self.scale, self.alpha = len(values), scale, alpha
-        values = values.reshape(self.n, -1)
+        values, low, high = values.reshape(self.n, -1), np.asarray(low, dtype=float), np.asarray(high, dtype=float)
+        self.tests = epochs or values.shape[1]
         self.tolerance = np.broadcast_to(np.asarray(tolerance, dtype=float), values.shape[1:])
+        self.coarse = np.broadcast_to((high - low) / 2 > self.tolerance, values.shape[1:])
         self._mean, spread = mean_and_spread(scale.of(values))
-        self._spread = np.maximum(spread, scale.rounding(self._mean))
+        self._spread = np.maximum(spread, scale.step_at(self._mean) / 2)
         below, above = scale.of(low) - self._mean, self._mean - scale.of(high)
         distance = np.maximum(np.maximum(below, above), 0)
         distance = np.where(distance <= ROUNDING * np.maximum(1, np.abs(self._mean)), 0, distance)
-        # A metric that can only have one value has no spread, not even that of rounding.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            self._surprise = np.where(distance == 0, 0.0, distance / self._spread)
+        distance = np.where((high < scale.low) | (low > scale.high), np.inf, distance)
+        self._surprise = distance / self._spread
         self._sign = np.where(above > below, 1, -1)
 
     @cached_property
@@ -114,19 +130,24 @@ class Distance:
         """The two-sided p-value at `n` seeds of the present mean and spread: the present number, or up to infinity."""
         n = self.n if n is None else n
         p = 2 * stats.t.sf(self._surprise[self.worst] / np.sqrt(1 + 1 / n), n - 1)
-        return min(1.0, len(self._surprise) * float(p))
+        return min(1.0, self.tests * float(p))
 
     def interval(self, n: float | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The prediction interval at `n` seeds, low and high, in the metric's unit: shape (epochs,), or (1,)."""
         n = self.n if n is None else n
-        level = self.alpha / (2 * len(self._surprise))
+        level = self.alpha / (2 * self.tests)
         reach = stats.t.isf(level, n - 1) * self._spread * np.sqrt(1 + 1 / n)
         return self.scale.back(self._mean - reach), self.scale.back(self._mean + reach)
 
-    def narrow(self, n: float | None = None) -> bool:
-        """Whether half the length of the interval is at most the tolerance, everywhere."""
+    def reach(self, n: float | None = None) -> np.ndarray:
+        """How far the interval reaches from the mean, at its farther end, in the metric's unit: shape (epochs,)."""
         low, high = self.interval(n)
-        return bool(((high - low) / 2 <= self.tolerance).all())
+        mean = self.scale.back(self._mean)
+        return np.maximum(high - mean, mean - low)
+
+    def narrow(self, n: float | None = None) -> bool:
+        """Whether the interval reaches no farther than the tolerance, and the print is as fine, everywhere."""
+        return bool((self.reach(n) <= self.tolerance).all() and not self.coarse.any())
 
     def verdict(self, p_holm: float, multiplier: float) -> str:
         """The verdict, given the corrected p-value and the factor by which Holm multiplies this one."""
@@ -154,7 +175,7 @@ class Distance:
 
     @property
     def _is_number(self) -> bool:
-        return len(self._surprise) == 1
+        return self.tests == 1
 
     def _last_p_value(self) -> float:
         """What is expected of the p-value with infinitely many seeds; of a curve nothing, so the present one stands.

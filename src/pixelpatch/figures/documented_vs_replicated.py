@@ -1,9 +1,10 @@
 """Every number that a write-up documents, against our replications of it. The diamond at zero is the documented value;
 the marker is our mean over n seeds, the bar the interval that would hold one more run at the study's confidence; both
-as their difference from the documented value, in percentage points for accuracies and in percent of the documented
-value for losses. Verdicts are corrected for the numbers of a write-up, so a bar that misses the diamond can be
-borderline or undecided; *compatible* is a number inside, where runs scatter too widely to reproduce it. Claims that are
-not tested are listed with the reason. Exact facts, such as numbers of parameters, are in the table only.
+as their difference from the documented value, in percentage points for accuracies and, for losses, in percent of what
+lies above the smallest possible loss. Verdicts are corrected for the numbers of a write-up, so a bar that misses the
+diamond can be borderline or undecided; *compatible* is a number inside, where runs scatter too widely to reproduce it.
+Claims that are not tested are listed with the reason. Exact facts, such as numbers of parameters, are in the table
+only.
 """
 
 import textwrap
@@ -18,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
 
+from pixelpatch.analysis.scales import off
 from pixelpatch.figures import style
 from pixelpatch.formatting import cut, mean_sd, number, text, verdict
 from pixelpatch.metrics import EXACT
@@ -45,7 +47,7 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     numbers = numbers[~numbers["metric"].str.startswith(EXACT)]  # in the table: they have no interval to draw
     untested = numbers[numbers["verdict"] == "not tested"]
     tested = numbers[numbers["verdict"] != "not tested"]
-    of_row = tested.apply(_unit, axis="columns", study=study) if len(tested) else pd.Series(dtype=str)
+    of_row = tested.apply(_unit, axis="columns") if len(tested) else pd.Series(dtype=str)
     units = {unit: tested[of_row == unit] for unit in sorted(set(of_row), key=_place)}
     if tested.empty and untested.empty:
         return style.empty("No documented numbers")
@@ -62,14 +64,12 @@ def draw(study: Mapping[str, Any], tables: Path, data: Path) -> Figure:
     return figure
 
 
-def _unit(claim: Mapping[str, Any], study: Mapping[str, Any]) -> str:
+def _unit(claim: Mapping[str, Any]) -> str:
     """What a claim is about, which decides its panel: accuracies, losses, or its metric's own name."""
     last = claim["metric"].rpartition("/")[2]
-    if last == "correct" and style.printed_value(study, claim["system"], "data/test_images"):
-        return "accuracy"
     if last.endswith("loss") and float(claim["documented"]) != 0:
         return "loss"
-    return "accuracy" if last.endswith("accuracy") else last.replace("_", " ")
+    return "accuracy" if last.endswith(("accuracy", "correct")) else last.replace("_", " ")
 
 
 def _place(unit: str) -> tuple[bool, bool, str]:
@@ -122,13 +122,9 @@ def _draw_claim(axis: Axes, line: int, differences: np.ndarray, look: style.Look
 
 def _differences(claim: Mapping[str, Any], unit: str, study: Mapping[str, Any]) -> np.ndarray:
     """Mean, low and high less the documented value, in the panel's unit: points, percent of a loss, or the metric's."""
-    printed = float(claim["documented"])
-    difference = np.array([claim["replicated_mean"], claim["interval_low"], claim["interval_high"]]) - printed
-    if unit == "loss":
-        return 100 * difference / printed
-    if claim["metric"] == "test/correct" and unit == "accuracy":
-        return 100 * difference / style.printed_value(study, claim["system"], "data/test_images")
-    return difference
+    metric, spec = claim["metric"], study["experiments"][claim["system"]]["spec"]
+    ours = claim["replicated_mean"], claim["interval_low"], claim["interval_high"]
+    return np.array([off(metric, spec, value, float(claim["documented"]))[0] for value in ours])
 
 
 def _finish(axis: Axes, unit: str) -> None:
@@ -147,7 +143,7 @@ def _finish(axis: Axes, unit: str) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(nbins=6, symmetric=True, steps=[1, 2, 5, 10]))
     axis.set_xlim(-1.15 * largest, 1.15 * largest)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}".replace("-", "−") if x else "0"))
-    words = {"accuracy": " (points)", "loss": " (% of documented)"}.get(unit, "")
+    words = {"accuracy": " (points)", "loss": " (% above the floor)"}.get(unit, "")
     axis.set_xlabel(f"ours − documented{words}{log}", size=SIZE, labelpad=1)
 
 

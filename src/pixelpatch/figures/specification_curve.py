@@ -1,9 +1,9 @@
 """Documented numbers at every setting that their author may well have used. A column is a point, sorted by our mean of
 the first number. Above: that mean, the interval that would hold one more run, and the documented value (dashed); n
 seeds each. In the middle: whether a point reproduces each number, and all of them together. Below: the point's
-settings. A point is refuted where any number differs after Holm's correction within it, reached where every number is
-reproduced, and open in between; intervals may end outside the panel. The author's own settings, where they are known,
-are one more column that is not counted.
+settings. A point is refuted if any number differs after Holm's correction within it, and reached if every number is
+reproduced. In between it is undecided if more seeds would tell, else not excluded. Intervals may end outside the panel.
+The author's own settings, where they are known, are one more column that is not counted.
 """
 
 import textwrap
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from pixelpatch.admissible import open_keys
-from pixelpatch.analysis.specifications import AGAINST, OPEN, REACHED, REFUTED, UNTESTED
+from pixelpatch.analysis.specifications import NOT_EXCLUDED, REACHED, REFUTED, UNDECIDED, UNTESTED, standing_of
 from pixelpatch.figures import style
 from pixelpatch.questions import at, has
 from pixelpatch.tables import read_table
@@ -29,7 +29,12 @@ PANEL, ROW, FOOT = 1.0, 0.13, 0.45  # inches: intervals, a row of the matrix, th
 HEAD, LINE = 0.3, 0.12  # inches: between the parts of a curve, and a line of its title
 SIZE = 7
 NARROW = 30  # points that fit into half of the width
-LOOKS = {REACHED: ("#0072B2", "o", "#0072B2"), OPEN: ("#E69F00", "o", "white"), REFUTED: ("#8c8c8c", "x", "#8c8c8c")}
+LOOKS = {  # edge, marker, face
+    REACHED: ("#0072B2", "o", "#0072B2"),
+    NOT_EXCLUDED: ("#0072B2", "o", "white"),
+    UNDECIDED: ("#E69F00", "o", "white"),
+    REFUTED: ("#8c8c8c", "x", "#8c8c8c"),
+}
 UNRUN = "#c8c8c8"
 AUTHOR = "#009E73"
 EPOCHS = "epochs"
@@ -165,10 +170,7 @@ def _number_rows(study: Mapping[str, Any], points: list[pd.DataFrame]) -> Iterat
 def _standing(point: pd.DataFrame, system: str, claim: str) -> str:
     """How one number stands at a point, in the words of points."""
     found = point.loc[(point["system"] == system) & (point["claim"] == claim), "verdict"]
-    verdict = found.iloc[0] if len(found) else UNTESTED[0]
-    if verdict in UNTESTED:
-        return verdict
-    return REFUTED if verdict in AGAINST else REACHED if verdict == "reproduced" else OPEN
+    return standing_of(found.iloc[0]) if len(found) else UNTESTED[0]
 
 
 def _setting_rows(study: Mapping[str, Any], curve: str, points: list[pd.DataFrame]) -> Iterator[Row]:

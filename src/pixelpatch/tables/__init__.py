@@ -92,9 +92,11 @@ _COLUMNS = {
     | {"author": "bool"}
     | dict.fromkeys(("mean", "std", "interval_low", "interval_high", "p_value", "p_holm"), "float64"),
     "specification_summary": dict.fromkeys(("curve", "result", "refuted_by", "author"), "str")
-    | dict.fromkeys(("points", "reached", "open", "refuted", "too_few", "not_run"), "int64")
+    | dict.fromkeys(("points", "reached", "not_excluded", "undecided", "refuted"), "int64")
+    | dict.fromkeys(("too_few", "not_run"), "int64")
     | dict.fromkeys(("least_seeds", "most_seeds"), "int64")
-    | dict.fromkeys(("left", "then_reached", "then_open", "then_refuted", "then_untested"), "float64"),
+    | dict.fromkeys(("left", "then_reached", "then_not_excluded", "then_undecided"), "float64")
+    | dict.fromkeys(("then_refuted", "then_untested"), "float64"),
     "equivalence": dict.fromkeys(("experiment", "reference", "metric", "verdict", "note"), "str")
     | dict.fromkeys(("n", "n_reference", "n_stuck", "n_stuck_reference", "n_same"), "int64")
     | dict.fromkeys(("margin", "mean", "mean_reference", "mean_escaped", "mean_escaped_reference"), "float64")

@@ -1,8 +1,9 @@
 """At how many of its admissible points does a write-up reproduce? A row per specification curve: of its m points, how
-many are reached (every number reproduced), open, refuted (some number differs) and not run; at how many of the points
-that it was tested at each number differs; and how the author's own point stands, which is not among the m. Reached by
-none needs no correction for the number of points, as a write-up is wrongly refuted only if its own point is. Out of
-sample are numbers of other runs than the first ones': how they stand at the points that those leave.
+many are reached (every number reproduced), refuted (some number differs), undecided (more seeds would tell), not
+excluded (no number of seeds would tell, for runs scatter too widely or lie at the border) and not run. Of each number:
+at how many points it differs, of those that it was tested at. The author's own point is not among the m. "Reached by
+none" needs no correction for the number of points: it is false only if some point is right, and wrongly refuted. Out of
+sample are numbers of other runs than the first ones': how they stand at the points that the first ones leave.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from pixelpatch.analysis.specifications import specify
+from pixelpatch.analysis.specifications import NOT_EXCLUDED, REACHED, REFUTED, UNDECIDED, specify
 from pixelpatch.formatting import display, number, text
 from pixelpatch.tables import read_table
 
@@ -32,7 +33,8 @@ def view(frame: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
             "Curve": lambda row: text(row["curve"]),
             "m": lambda row: number(row["points"]),
             "Reached": lambda row: number(row["reached"]),
-            "Open": lambda row: number(row["open"]),
+            "Not excluded": lambda row: number(row["not_excluded"]),
+            "Undecided": lambda row: number(row["undecided"]),
             "Refuted": lambda row: number(row["refuted"]),
             "Too few seeds": lambda row: number(row["too_few"]),
             "Not run": lambda row: number(row["not_run"]),
@@ -55,6 +57,7 @@ def out_of_sample(row: Mapping[str, Any]) -> str:
     """How numbers of other runs stand at the points that the first numbers leave; empty where there are none."""
     if pd.isna(row["left"]):
         return ""
-    words = {"then_reached": "reached", "then_open": "open", "then_refuted": "refuted", "then_untested": "not tested"}
+    words = {f"then_{word}".replace(" ", "_"): word for word in (REACHED, NOT_EXCLUDED, UNDECIDED, REFUTED)}
+    words |= {"then_untested": "not tested"}
     then = [f"{row[key]:g} {word}" for key, word in words.items() if row[key]]
     return f"of {row['left']:g} points left, {', '.join(then)}" if then else "no point is left"

@@ -2,8 +2,8 @@
 combination of settings and a number of epochs) and documented number, with our mean and standard deviation over n
 seeds, of a curve at its last epoch; the interval that would hold one more run; the p-value after Holm's correction over
 the point's numbers, and the verdict by the rule of verdicts. A point is refuted where any number differs, reached where
-all are reproduced, and open in between. Seeds that diverged are left out, and said. The author's own point is not
-counted among the others.
+all are reproduced, undecided if more seeds would tell, and else not excluded. Seeds that diverged are left out, and
+said. The author's own point is not counted among the others.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from pixelpatch.analysis.specifications import NOT_RUN, OPEN, REACHED, REFUTED, TOO_FEW, specify
+from pixelpatch.analysis.specifications import NOT_EXCLUDED, NOT_RUN, REACHED, REFUTED, TOO_FEW, UNDECIDED, specify
 from pixelpatch.formatting import display, interval, level, mean_sd, number, p_value, side, text
 from pixelpatch.tables import read_table
 from pixelpatch.tables.identification import cell
 
 CAPTION = "Every documented number at every admissible point."
 EMPTY = "No setting is declared to be open."
-ORDER = (REACHED, OPEN, REFUTED, TOO_FEW, NOT_RUN)
+ORDER = (REACHED, NOT_EXCLUDED, UNDECIDED, REFUTED, TOO_FEW, NOT_RUN)
 
 
 def make(study: dict[str, Any], tables: Path) -> pd.DataFrame:
