@@ -56,8 +56,8 @@ With fewer than `analysis.minimum_seeds` seeds (two at the least) nothing is tes
 
 **How often the rule errs.** `benchmarks/verdict_simulations.py` judges simulated write-ups of one, two and five numbers
 by this code, at α = 5 %. All its figures, with their Monte Carlo errors, are in `results/benchmark/verdicts.md`. If the
-documented runs are like ours and all are normal, 4 to 6 % of the write-ups get a false `higher` or `lower`, and 3 to 5
-% of the curves, whether they are judged after every epoch or at the end. Once every undecided number has as many more
+documented runs are like ours and all are normal, 4 to 6 % of the write-ups get a false `higher` or `lower`, and 4 to
+5 % of the curves, whether they are judged after every epoch or at the end. Once every undecided number has as many more
 seeds as its note says, it is 4 to 8 %: the second look is not corrected for. If runs are not normal it is more: up to
 22 % if they are skewed (30 % in the end), up to 40 % if some of them fail to train (41 % in the end), both of five
 numbers. A number that is four standard deviations off is found by 3, 5 and 10 seeds in 45, 80 and 94 % of cases, and
