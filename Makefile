@@ -41,13 +41,11 @@ test: setup .venv/browser/ready
 	.venv/bin/ruff format --check .
 	.venv/bin/snakefmt --check .
 	.venv/bin/snakemake --lint
-	.venv/bin/python -m pytest tests/test_published.py
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
-		--ignore tests/test_published.py $(ARGS)
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # What may go wrong around a study, at full counts: damaged files, full disks, hostile input, a cluster that fails.
 torture: setup
-	.venv/bin/python -m pytest tests/torture tests/slurm --thorough $(ARGS)
+	.venv/bin/python -m pytest tests/torture tests/slurm tests/test_scale.py tests/test_runs.py --thorough $(ARGS)
 
 # A page on which the published models read digits, shuffled or drawn: http://127.0.0.1:7860
 demo: .venv/demo

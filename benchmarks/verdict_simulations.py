@@ -27,7 +27,8 @@ outcome, `share` is their ratio, and `standard_error` its Monte Carlo error (bin
 * decided by N: with exactly so many more it is undecided no longer;
 * curve refuted: a documented curve of 25 accuracies, one more of ours, is `higher` or `lower`. Deviations of
   neighbouring epochs correlate by 0.9;
-* curve refuted on the way: it is so after some of its epochs, where it is judged after each;
+* curve refuted on the way: the first three seeds are judged after each epoch, then all seeds at the end, and the curve
+  is `higher` or `lower` at least once;
 * changed by others: a verdict of the write-up changes where ten like it, but true, join, each a family of its own;
 * changed by others, one family: the same, with one correction over all numbers, which is not the rule.
 """
@@ -181,8 +182,8 @@ def curve(case: Case, rng: Generator) -> Outcomes:
         noise[epoch] = CORRELATION * noise[epoch - 1] + np.sqrt(1 - CORRELATION**2) * noise[epoch]
     *runs, documented = np.round(SCALE.back(MAIN + noise.T), DECIMALS)
     refuted = []
-    for epochs in range(1, EPOCHS + 1):
-        printed, ours = documented[:epochs], np.array(runs)[:, :epochs]
+    for seeds, epochs in [*((SEEDS[0], epochs) for epochs in range(1, EPOCHS + 1)), (case.seeds, EPOCHS)]:
+        printed, ours = documented[:epochs], np.array(runs)[:seeds, :epochs]
         ends = printed - 0.5 * 10**-DECIMALS, printed + 0.5 * 10**-DECIMALS
         distance = Distance(ours, *ends, scale=SCALE, tolerance=TOLERANCE, alpha=ALPHA, epochs=EPOCHS)
         refuted.append(_refuted([distance.verdict(distance.p_value(), 1)]))

@@ -52,8 +52,10 @@ def test_the_runs_are_as_many_as_were_asked_for(tmp_path: Path) -> None:
 
 
 def test_every_step_runs_on_records_that_pass_every_check(
-    tmp_path: Path, mnist: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mnist: Path, monkeypatch: pytest.MonkeyPatch, thorough: bool
 ) -> None:
+    if not thorough:
+        pytest.skip("a minute and a half: --thorough")
     monkeypatch.setattr(scale, "FIGURES", ("accuracy_by_system",))  # all others are much like it
     study = tmp_path / "results/full/study.json"
     rows = scale.benchmark(RUNS, mnist, tmp_path)

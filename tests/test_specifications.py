@@ -60,7 +60,11 @@ def tables_of(ran: dict[str, dict[str, list[float]]], **diverged: int) -> tuple[
         for metric, values in metrics.items()
         for seed, value in enumerate(values)
     ]
-    lost = [(name, 100 + i, "The loss became nan") for name, count in diverged.items() for i in range(count)]
+    lost = [
+        (name, 100 + i, "The loss became nan at epoch 2, step 3")
+        for name, count in diverged.items()
+        for i in range(count)
+    ]
     return (
         pd.DataFrame(runs, columns=["experiment", "seed", "narrowed", "metric", "value"]),
         pd.DataFrame([], columns=["experiment", "seed", "narrowed", "metric", "epoch", "value"]),
@@ -237,6 +241,25 @@ def test_a_point_of_fewer_epochs_is_judged_by_the_metrics_of_its_epoch() -> None
     one = table[table["experiment"] == "cnns-1"].drop_duplicates("epochs").set_index("epochs")
     assert one["standing"].to_dict() == {1: "refuted", 2: "reached"}
     assert one["n_seeds"].tolist() == [5, 5]
+
+
+def test_a_run_that_diverged_later_is_missing_and_refutes_nothing() -> None:
+    made = study_of()
+    for block in made["experiments"].values():
+        block["spec"]["evaluation"] = {"test_every_epoch": True}
+    table, _ = specify(made, *tables_of({}, **{"cnns-5": 10}))  # at epoch 2
+    of = table[table["experiment"] == "cnns-5"].drop_duplicates("epochs").set_index("epochs")
+    assert of["standing"].to_dict() == {1: "too few seeds", 2: "refuted"}
+    assert of["n_diverged"].to_dict() == {1: 0, 2: 10}
+
+
+def test_a_point_that_seeds_cannot_settle_is_not_called_undecided() -> None:
+    scatters = Distance([0.1, 0.5, 0.2, 0.9, 0.3], 0.29, 0.31, scale=LOSS, tolerance=0.03, alpha=ALPHA)
+    waits = Distance([0.19, 0.2, 0.21], 0.199, 0.201, scale=LOSS, tolerance=0.025, alpha=ALPHA)
+    both = judge([Number({}, scatters, ""), Number({}, waits, "")], ALPHA)
+    assert both.verdicts == ["compatible", "undecided"]
+    assert both.standing == "not excluded"
+    assert judge([Number({}, waits, "")], ALPHA).standing == "undecided"
 
 
 def test_a_reduced_budget_is_no_run() -> None:

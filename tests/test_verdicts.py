@@ -105,6 +105,34 @@ def test_the_first_epochs_of_a_curve_are_corrected_for_all_of_them() -> None:
     low, high = of_25.interval()
     one = Distance(curves[:, 0], 0, 0, scale=ACCURACY, tolerance=5, alpha=0.05 / 25)
     assert (low[0], high[0]) == pytest.approx(np.ravel(one.interval()))
+    near = Distance(curves, curves.mean(0), curves.mean(0), scale=ACCURACY, tolerance=50, alpha=0.05, epochs=25)
+    assert near.verdict(1.0, 1) == "undecided"  # whatever the other 23 epochs bring
+
+
+@pytest.mark.parametrize(
+    ("values", "printed", "scale", "sign"),
+    [
+        ([94.95, 95.0, 95.05, 95.1], 95.02, Scale(0, 100, 0.05), 1),  # of 2,000 images none scores that
+        ([9755, 9756, 9754], 9755.5, COUNT, -1),
+        ([1, 1, 1, 1], 0, EPOCH, 1),
+        ([0.0] * 5, -0.1, Scale(0, np.inf, 1e-7), 1),
+        ([25, 25, 25, 24], 26, EPOCH, -1),
+    ],
+)
+def test_an_impossible_value_is_refuted_from_the_right_side(
+    values: list[float], printed: float, scale: Scale, sign: int
+) -> None:
+    ours = distance(values, printed - 0.005, printed + 0.005, scale)
+    assert (ours.p_value(), ours.sign) == (0, sign)
+    assert ours.verdict(0.0, 1) == ("higher" if sign > 0 else "lower")
+
+
+def test_a_print_is_no_finer_than_a_step() -> None:
+    """One step beside seeds that are all equal is never refuted, also near an end and with finer prints."""
+    for images, right in ((100, 99), (1000, 998), (2000, 1999), (10_000, 5000)):
+        scale = Scale(0, 100, 100 / images)
+        value, documented = 100 * right / images, 100 * (right + 1) / images
+        assert distance([value] * 10, documented - 5e-5, documented + 5e-5, scale).p_value(np.inf) > 0.2
 
 
 def test_values_that_are_no_numbers_are_refused() -> None:
@@ -172,7 +200,7 @@ def test_more_seeds_are_not_said_to_refute_a_curve_that_chance_alone_draws() -> 
     """The most extreme of many epochs is far out by chance: extrapolated, it would refute nearly every true curve."""
     rng, said = np.random.default_rng(3), []
     for _ in range(40):
-        *curves, documented = ACCURACY.back(rng.normal(2.5, 0.3, (6, 188)))
+        *curves, documented = np.round(ACCURACY.back(rng.normal(2.5, 0.3, (6, 188))), 2)
         ours = distance(curves, documented, documented)
         said.append(ours.verdict(ours.p_value(), 1))
     assert said.count("compatible") > 35

@@ -182,7 +182,10 @@ def test_jobs_that_are_cancelled_preempted_or_lose_their_node(study: Study, refe
         for seed in range(4)
         for run in study.trainings(seed).values()
     }
-    assert devices == {(node, device) for node in ("gpu1", "gpu2") for device in ("0", "1")}
+    assert devices == {(node, device) for node in ("gpu1", "gpu2") for device in ("0", "1")}, (
+        [study.jobs(seed) for seed in range(4)],
+        (study.folder / "snakemake.log").read_text(encoding="utf-8"),
+    )
 
     first = {seed: study.job(seed) for seed in range(4)}
     here = [seed for seed in first if first[seed]["NodeList"] == "gpu1"]
@@ -201,10 +204,10 @@ def test_jobs_that_are_cancelled_preempted_or_lose_their_node(study: Study, refe
     cluster.wait(lambda: all(study.job(seed)["Restarts"] == "1" for seed in there), "the lost node is not noticed")
     cluster.start_node("gpu2")
 
-    study.finish()
+    said = study.finish()
     same(study, reference, 0, 1, 2, 3)
     for seed in (preempted, *there):  # again in the queue, by Slurm
-        assert [job["JobId"] for job in study.jobs(seed)] == [first[seed]["JobId"]]
+        assert [job["JobId"] for job in study.jobs(seed)] == [first[seed]["JobId"]], (study.jobs(seed), said)
     again = study.jobs(cancelled)  # sent once more, by Snakemake
     assert [job["JobState"] for job in again] == ["CANCELLED", "COMPLETED"]
     minutes = CONFIG["experiments"]["vit4_assignment"]["resources"]["minutes"]
@@ -221,8 +224,10 @@ def test_jobs_that_are_cancelled_preempted_or_lose_their_node(study: Study, refe
         assert epochs(study, seed) == [1, 2]
 
 
-def test_snakemake_killed_and_started_again_while_its_jobs_run(study: Study, reference: Study) -> None:
+def test_snakemake_killed_and_started_again_while_its_jobs_run(study: Study, reference: Study, thorough: bool) -> None:
     """The second copy of a run that is still trained waits, and finds it done; so does that of one done meanwhile."""
+    if not thorough:
+        pytest.skip("two minutes: --thorough")
     command = [*SLURM, *SOON, "--configfile", "fire.yaml", "--set-resources", "train:gpu=1", "--config", "seeds=2"]
     study.begin(*command)
     first = study.pause_after_epoch(0, 1)

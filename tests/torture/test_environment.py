@@ -184,8 +184,10 @@ def test_a_clock_that_jumps_back_in_a_training(tmp_path: Path, mnist: Path, fake
     assert float(told.stdout) < time.time() - 80_000  # the clock did jump
 
 
-def test_read_only_results(odd: Checkout, disk: Disk) -> None:
+def test_read_only_results(odd: Checkout, disk: Disk, thorough: bool) -> None:
     """What is done can be looked at; what would be written is one sentence."""
+    if not thorough:
+        pytest.skip("a minute: --thorough")
     disk.resize(2**26)
     shutil.copytree(odd.folder / "results/smoke", disk.folder / "smoke")
     disk.read_only()

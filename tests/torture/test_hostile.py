@@ -151,6 +151,8 @@ def checkout(folder: Path, config: dict[str, Any]) -> Checkout:
 
 def test_no_text_of_the_configuration_is_run(tmp_path: Path, mnist: Path, thorough: bool) -> None:
     """The study runs, with paths, titles and texts that are shell text, wildcards, formats and formulas."""
+    if not thorough:
+        pytest.skip("a minute: --thorough")
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     for block in config["experiments"].values():
         block |= {"title": TEXT, "source": TEXT}
@@ -161,10 +163,7 @@ def test_no_text_of_the_configuration_is_run(tmp_path: Path, mnist: Path, thorou
     made = checkout(tmp_path / PATH, {"experiments": config["experiments"], "data": data, "results": f"results/{PATH}"})
     results = made.folder / f"results/{PATH}/smoke"
     wanted = ["tables/claims.tex", "figures/accuracy_by_system.pdf"]
-    targets = [] if thorough else [f"results/{PATH}/smoke/{name}" for name in wanted]
-    result = made.run(
-        "snakemake", "--cores", "all", "--config", "preset=smoke", "only=vit16_tiny", "seeds=1", "--", *targets
-    )
+    result = made.run("snakemake", "--cores", "all", "--config", "preset=smoke", "only=vit16_tiny", "seeds=1")
     said = result.stdout + result.stderr
     assert result.returncode == 0, said
     assert "Traceback" not in said

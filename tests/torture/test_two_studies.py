@@ -172,23 +172,24 @@ def test_two_downloads_into_one_folder(checkout: Folder) -> None:
 
 @pytest.mark.usefixtures("expected")
 def test_two_analyses_at_once_write_what_one_writes(checkout: Folder, thorough: bool) -> None:
+    if not thorough:
+        pytest.skip("two minutes: --thorough")
     arguments = ["--study", "alone/study.json", "--tables"]
     steps = [
         ["collect", "--data", "data/mnist"],
         *(["tables", table] for table in ("accuracy", "equivalence", "comparisons", "claims")),
     ]
-    steps = steps if thorough else steps[:2]
     for folder, count in (("once", 1), ("twice", 2)):
         for step in steps:
             for process in [checkout.pixelpatch(*step, *arguments, f"tables_{folder}") for _ in range(count)]:
                 end(process)
         drawn = ("--data", "data/mnist", "--output", f"tables_{folder}/drawn.png")
         command = ("figure", "accuracy_by_system", *arguments, f"tables_{folder}", *drawn)
-        for process in [checkout.pixelpatch(*command) for _ in range(count if thorough else 0)]:
+        for process in [checkout.pixelpatch(*command) for _ in range(count)]:
             end(process)
     once, twice = (
         {path.name: path.read_bytes() for path in (checkout.folder / f"tables_{folder}").iterdir()}
         for folder in ("once", "twice")
     )
     assert once == twice
-    assert len(once) == (23 if thorough else 11)
+    assert len(once) == 23

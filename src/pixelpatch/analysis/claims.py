@@ -12,9 +12,10 @@ it would be printed as documented, else `higher` or `lower` (first labels: `othe
 
 **Runs in progress.** No protocol here has a schedule that depends on the number of epochs, so the first k epochs of an
 unfinished run are the same as those of a finished one. Unfinished runs are therefore used for claims about epochs (a
-curve, one of its epochs, a property of it). They are not used for final numbers, nor for logs of single batches. They
-are judged up to the last epoch that `analysis.minimum_seeds` runs have finished (that all have, where fewer run), and
-the note says "epochs 1 to 8 of 25". A curve's correction is for all its epochs from the start.
+curve, one of its epochs, a property of it). They are not used for final numbers, nor for logs of single batches. While
+any run is unfinished, a claim about epochs is judged on the first `analysis.minimum_seeds` seeds (on all, if there are
+fewer), up to the last epoch that all of them have finished. The note then says "epochs 1 to 8 of 25". The set is fixed
+because each change of it would be one more look. When all runs have finished, all are judged: a second look.
 
 **Words.** What a write-up says without a number is outside its family.
 
@@ -24,10 +25,10 @@ the note says "epochs 1 to 8 of 25". A curve's correction is for all its epochs 
   deviation √(s₁² + s₂²) of the difference between one run of each, `n_seeds` the smaller n, the interval Welch's
   two-sided one, the effect size Hedges' g.
 * *Properties* of a curve ("falls at every epoch") are shown by a run or not. Of k in n runs, `replicated_mean` is k / n
-  against a documented 1, with the interval of Clopper and Pearson. `reproduced`: k ≥ 1, for one run that shows it makes
-  the documented run unsurprising. Else `lower` where `p_value`, the chance (k + ½) / (n + 1) by Jeffreys' prior that
-  one more run shows it, is below α, and `undecided` otherwise. (That chance is no p-value of a null hypothesis.) With
-  fewer than `analysis.minimum_seeds` runs nothing is said.
+  against a documented 1, with the interval of Clopper and Pearson. `reproduced`: k ≥ 1, because one run that shows the
+  property makes the documented run unsurprising. If k = 0, `p_value` is compared with α. It is the chance that one more
+  run shows the property, (k + ½) / (n + 1) by Jeffreys' prior, and no p-value of a null hypothesis. Below α the verdict
+  is `lower`, otherwise `undecided`. With fewer than `analysis.minimum_seeds` runs the verdict is always `undecided`.
 
 **Not tested.** A claim is not tested if the config excludes it (`not_tested`), if its experiment was not selected, has
 no finished run or ran at a reduced budget, or if too few epochs have run. Where there are runs, mean, spread and n are
@@ -263,6 +264,8 @@ def _untested(case: Case) -> str:
         return ""
     for system in _systems(case):
         of = "" if system == case.system else f" of {system}"
+        if not case.ours.seeds.get(system) and system in case.ours.asides:
+            return case.ours.asides[system]
         if not case.ours.seeds.get(system) and not (_is_of_epochs(case.claim) and _begun(case)):
             return f"no run{of} is finished" if _begun(case) else f"no run selected{of}"
         if case.study["experiments"][system]["narrowed"]:
@@ -405,8 +408,8 @@ def _tested(
             return _width(case, distance, value)
         if verdict != "undecided":
             return ""
-        if multiplier * distance.p_value() < case.alpha:
-            return "a claim with a smaller p-value has to be decided first (Holm)"
+        if distance.missing_epochs:
+            return f"{distance.missing_epochs} more epochs have still to run"
         if (more := distance.more_seeds(multiplier)) is None:
             return f"more than {MOST_SEEDS:,} more seeds would be needed"
         return f"about {_more_seeds(more)} would decide"
@@ -433,7 +436,10 @@ def _width(case: Case, distance: Distance, documented: np.ndarray) -> str:
     )
     at = f" at {_place(case, widest + 1)}" if len(documented) > 1 else ""
     shown = f"{reached:,.0f}" if reached >= 10 else f"{reached:.2g}"
-    return f"even plentiful seeds would leave up to {shown} {unit}{at}, more than the tolerance of {allowed:.3g} {unit}"
+    return (
+        f"even with any number of seeds, the interval would reach up to {shown} {unit} from our mean{at}; "
+        f"the tolerance is {allowed:.3g} {unit.removesuffix('s') if allowed == 1 else unit}"
+    )
 
 
 def _less_is_better(case: Case) -> bool:
@@ -460,10 +466,11 @@ def _curves(case: Case, fits: Callable[[int], bool], says: str) -> tuple[np.ndar
     Raises UserError where they do not fit what the claim says.
     """
     curves = _lookup(case, case.system, case.ours.curves)
-    if _in_progress(case):
-        length = _reached(case)
-        curves = curves[:, :length]
+    if _in_progress(case) and not _is_of_epochs(case.claim):
         curves = curves[~np.isnan(curves).any(axis=1)]
+    elif _in_progress(case):
+        length = _reached(case)
+        curves = curves[: case.minimum_seeds, :length]
         if length < case.epochs:
             return curves, f"epochs 1 to {length} of {case.epochs}"
     if np.isnan(curves).any():
@@ -484,9 +491,9 @@ def _in_progress(case: Case) -> bool:
 
 
 def _reached(case: Case) -> int:
-    """How many epochs as many runs as a verdict needs have finished (all runs, where they are fewer)."""
-    finished = np.isfinite(case.ours.curves[case.system, case.claim["metric"]]).sum(axis=1)
-    return int(np.sort(finished)[-min(case.minimum_seeds, len(finished))])
+    """How many epochs the first seeds have all finished, as many seeds as a verdict needs."""
+    curves = case.ours.curves[case.system, case.claim["metric"]]
+    return int(np.isfinite(curves[: case.minimum_seeds]).sum(axis=1).min())
 
 
 def _is_fact(claim: dict) -> bool:

@@ -8,11 +8,12 @@ are then held against documented numbers that had no part in the choice.
 n − 1 degrees of freedom around x̄, with scale s √(1 + 1/n). `log_density` is the logarithm of its density, averaged
 over what would be printed as documented; a cell's `log_likelihood` is their sum over the identifying numbers, as if
 those were independent (a loss and a number right of one run are not: the sum counts twice what they share). A cell is
-`compatible` where no identifying number's two-sided p-value (as in the claims' table), times their number, is below
-alpha. Of the compatible cells the one with the largest likelihood is `identified`, or of all, where none is compatible:
-the closest. Before all members of the grid have run at their full budget, from
-`analysis.minimum_seeds` at least, nothing is identified. Settings at which any seed diverges have run, and explain and
-predict nothing.
+`compatible` if the two-sided p-value of every identifying number, times how many of them there are, is at least alpha.
+(It is Student's p-value, as in the claims' table, but in the metric's own unit: see *Scale*.) The compatible cell with
+the largest likelihood is `identified`. If no cell is compatible, the cell with the largest likelihood of all is
+`identified`, as the closest. Nothing is identified before all members of the grid have run at their full budget, with
+at least `analysis.minimum_seeds` seeds each. A member of which any seed diverges counts as run, but it explains and
+predicts nothing.
 
 **Scatter.** A cell whose seeds scatter widely leaves room for numbers that none of its runs comes near. Where the
 prediction interval of an identifying number reaches beyond what its metric can be (a loss below its floor, an accuracy

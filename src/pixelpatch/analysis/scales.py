@@ -10,6 +10,7 @@ from pixelpatch.metrics import limits, sizes
 
 FLOAT32_STEP = 1e-7  # losses are computed in float32
 PERCENT = 0.01
+SLACK = 1e-6  # of a step: the noise of binary fractions
 
 
 class Scale(NamedTuple):
@@ -37,6 +38,23 @@ class Scale(NamedTuple):
                 return np.maximum(self.low + np.exp(places) - self.step / 2, self.low)
         reach = self.high - self.low + self.step
         return np.clip(self.low + reach * special.expit(places) - self.step / 2, self.low, self.high)
+
+    def cells(self, low: ArrayLike, high: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """The ends of the steps whose values lie between `low` and `high`; NaN if no possible value does.
+
+        A count of 9755 stands for all between 9754.5 and 9755.5. So no print is finer than a step. Losses have no steps
+        to speak of: their ends are those given.
+        """
+        low, high = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
+        if np.isinf(self.high):
+            return np.where(high < self.low, np.nan, low), np.where(high < self.low, np.nan, high)
+        first = np.maximum(np.ceil((low - self.low) / self.step - SLACK), 0)
+        last = np.minimum(np.floor((high - self.low) / self.step + SLACK), np.round((self.high - self.low) / self.step))
+        none = first > last
+        return (
+            np.where(none, np.nan, self.low + (first - 0.5) * self.step),
+            np.where(none, np.nan, self.low + (last + 0.5) * self.step),
+        )
 
     def step_at(self, places: ArrayLike) -> np.ndarray:
         """The length of one step, on the scale, at `places`: that of the scale's tangent there."""

@@ -3,10 +3,10 @@
 **Points.** If a write-up leaves settings open, we do not know which system produced its numbers. An entry of
 `admissible` lists the values that its author may plausibly have used, with a reason for each value or one for the whole
 sweep. New sweeps are declared before they run. The entries `blog` and `grid_reader` reuse earlier sweeps. Every
-combination is a point (with every number of epochs, where every epoch is tested), and the documented numbers are judged
-at each of the m points (Simonsohn, Simmons & Nelson, *Nature Human Behaviour* 4, 2020). Our default settings may be one
-of the points, and count no more than any other. Members of several families that have one spec are one point; the one
-with the most seeds speaks for it.
+combination of values is a point. (If every epoch is tested, every combination of values and number of epochs is one.)
+The documented numbers are judged at each of the m points (Simonsohn, Simmons & Nelson, *Nature Human Behaviour* 4,
+2020). Our default settings may be one of the points, and count no more than any other. If members of several families
+have the same spec, they are one point, and it is judged on the runs of the member with the most seeds.
 
 **A point.** All numbers of the entry are judged by the rule of verdicts (`analysis.verdicts`), as one family: their
 p-values are corrected by Holm within the point, where a number without runs counts as p = 1. The scale and the
@@ -17,17 +17,18 @@ tolerance are those of the point's own spec. Then a point is, by the first that 
    `analysis.minimum_seeds`;
 3. *reached*: every number is reproduced. None is surprising (p ≥ α even without the correction), and every interval is
    as narrow as the tolerance asks;
-4. *undecided*: some number is undecided, and more seeds would settle it;
-5. *not excluded*: no number differs, but some are borderline, or compatible only because runs scatter. No number of
-   seeds would settle that, at the present mean and spread.
+4. *undecided*: more seeds would settle it, at the present mean and spread: some number would differ in the end, or all
+   would be reproduced;
+5. *not excluded*: in the end no number would differ, but some would be borderline, or compatible only because runs
+   scatter. No number of seeds would settle that.
 
 As *reached* asks for p-values that are not corrected, a point does not come nearer to it when its write-up documents
 more numbers: Holm can turn *refuted* into *undecided* or *not excluded*, never into *reached*.
 
-**Divergence.** The documented run did not diverge, so it is held against those of ours that did not. (A run that
-diverges leaves no earlier epochs in its record, so it speaks for none.) If all n have diverged, the chance that one
-more run does not is ½ / (n + 1), by Jeffreys' prior. If that is below α, the point is refuted; else it has too few
-seeds.
+**Divergence.** The documented run did not diverge, so it is compared only with those of our runs that did not diverge
+either. (A diverged run keeps no record of its earlier epochs. At these it counts as not run.) If all n runs have
+diverged, the chance that one more run would not diverge is ½ / (n + 1), by Jeffreys' prior. If that chance is below α,
+the point is refuted; otherwise it has too few seeds.
 
 **The curve.** k of the m points are reached. If all are refuted, the numbers are *reached by none*. That needs no
 correction for the number of points: it is false only if some point is right, and that one is refuted with a chance of α
@@ -40,11 +41,13 @@ entries also have numbers measured on other runs (of families that the first blo
 there is a second test. First, the points are judged by the first block alone, and those that are reached, undecided or
 not excluded are kept. Then the other numbers are judged at the kept points. Each step has its own Holm correction.
 
-**The author's own.** Where an entry names systems whose settings are known to be the author's, their own runs are one
-more point, from their first seeds, as many as the sweep has. It differs from the others also in what the sweep left
-alone. It is judged by the same rule and shown; it is not among the m.
+**The author's own.** If an entry names systems whose settings are known to be the author's, their own runs are one more
+point. It uses their first seeds only, as many as the points of the sweep have at most. It may also differ from the
+other points in settings that the sweep does not vary. It is judged by the same rule and shown, but it is not counted
+among the m points.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -56,7 +59,7 @@ from pixelpatch.admissible import Point, open_keys, points
 from pixelpatch.analysis.documented import documented_curve, documented_number, documented_text
 from pixelpatch.analysis.scales import scale_of, tolerance_of
 from pixelpatch.analysis.statistics import holm, mean_and_spread
-from pixelpatch.analysis.verdicts import Distance
+from pixelpatch.analysis.verdicts import BETWEEN, DIFFERS, WIDE, Distance
 from pixelpatch.questions import at, has
 from pixelpatch.variants import described
 
@@ -119,19 +122,28 @@ def judge(numbers: Sequence[Number], alpha: float) -> Judged:
         number.distance.verdict(p_holm, multiplier) if number.distance else number.without
         for number, p_holm, multiplier in zip(numbers, corrected.adjusted, corrected.multiplier, strict=True)
     ]
-    return Judged(_standing(verdicts), [float(p) for p in corrected.adjusted], verdicts)
+    ends = [
+        number.distance.in_the_end(multiplier) if number.distance else ""
+        for number, multiplier in zip(numbers, corrected.multiplier, strict=True)
+    ]
+    return Judged(_standing(verdicts, ends), [float(p) for p in corrected.adjusted], verdicts)
 
 
 def standing_of(verdict: str) -> str:
-    """How a point would stand that had this number alone."""
+    """How a number stands by its verdict, in the words of points."""
     if verdict in UNTESTED or verdict == UNDECIDED:
         return verdict
     return REFUTED if verdict in AGAINST else REACHED if verdict == "reproduced" else NOT_EXCLUDED
 
 
-def _standing(verdicts: Iterable[str]) -> str:
+def _standing(verdicts: Sequence[str], ends: Sequence[str]) -> str:
+    """How a point stands whose numbers have these verdicts, and these classes in the end."""
     standings = {standing_of(verdict) for verdict in verdicts}
-    return next(word for word in (REFUTED, *UNTESTED, UNDECIDED, NOT_EXCLUDED, REACHED) if word in standings)
+    if first := next((word for word in (REFUTED, *UNTESTED) if word in standings), None):
+        return first
+    if UNDECIDED not in standings or (DIFFERS not in ends and (WIDE in ends or BETWEEN in ends)):
+        return REACHED if standings == {REACHED} else NOT_EXCLUDED
+    return UNDECIDED
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], author: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -184,8 +196,12 @@ class _Ours:
 
     def __init__(self, study: dict, runs: pd.DataFrame, curves: pd.DataFrame, provenance: pd.DataFrame) -> None:
         self.study = study
-        lost = provenance.loc[provenance["diverged"].notna(), "experiment"]
-        self.diverged = Counter(name for name in lost if not study["experiments"][name]["narrowed"])
+        lost = provenance[provenance["diverged"].notna()]
+        self._diverged = [
+            (name, int(re.search(r"at epoch (\d+)", reason)[1]))
+            for name, reason in zip(lost["experiment"], lost["diverged"], strict=True)
+            if not study["experiments"][name]["narrowed"]
+        ]
         scores = runs[~runs["metric"].str.startswith("timing/")].sort_values("seed")  # a diverged run has none
         self._finished = scores.groupby("experiment")["seed"].unique()
         self._final = {key: own.to_numpy(float) for key, own in scores.groupby(["experiment", "metric"])["value"]}
@@ -193,6 +209,11 @@ class _Ours:
             key: own.pivot(index="seed", columns="epoch", values="value")
             for key, own in curves.groupby(["experiment", "metric"])
         }
+
+    def diverged(self, experiment: str, epochs: int) -> tuple[int, int]:
+        """How many runs had diverged after so many epochs, and how many did so later."""
+        at = [epoch for name, epoch in self._diverged if name == experiment]
+        return sum(epoch <= epochs for epoch in at), sum(epoch > epochs for epoch in at)
 
     def claim(self, system: str, claim: str) -> dict:
         """The block of a system's claim."""
@@ -243,9 +264,9 @@ def _number(ours: _Ours, speakers: list[str], system: str, name: str, epochs: in
     claim, where = ours.claim(system, name), f"experiments.{system}.claims.{name}"
     values, runs_of = max(
         ((ours.values(each, claim, epochs)[:most], each) for each in speakers),
-        key=lambda pair: (len(pair[0]), ours.diverged[pair[1]]),
+        key=lambda pair: (len(pair[0]), ours.diverged(pair[1], epochs)),
     )
-    diverged, least = ours.diverged[runs_of], max(ours.study["analysis"]["minimum_seeds"], 2)
+    (diverged, later), least = ours.diverged(runs_of, epochs), max(ours.study["analysis"]["minimum_seeds"], 2)
     last = values[:, -1] if values.ndim == 2 else values
     mean, std = (float(part) for part in mean_and_spread(last))
     columns = {
@@ -261,8 +282,8 @@ def _number(ours: _Ours, speakers: list[str], system: str, name: str, epochs: in
     }
     if len(values) < least:
         alpha = ours.study["analysis"]["alpha"]
-        all_diverge = not len(values) and 0.5 / (diverged + 1) < alpha
-        without = DIVERGED if all_diverge else TOO_FEW if len(values) or diverged else NOT_RUN
+        all_diverge = not len(values) and not later and 0.5 / (diverged + 1) < alpha
+        without = DIVERGED if all_diverge else TOO_FEW if len(values) or diverged or later else NOT_RUN
         return Number(columns, None, without)
     spec = ours.study["experiments"][runs_of]["spec"]
     low, high = printed_ends(claim, where)

@@ -10,12 +10,12 @@ Two questions are asked throughout, and they need different answers:
 A documented number is known only as precisely as it was printed: "95.01" is anything in 95.005..95.015. `half_unit` is
 half a unit of the last printed digit, and only what lies beyond it counts as distance.
 
-No p-value is smaller than its method can know. Of n_a and n_b values a permutation test has C(n_a + n_b, n_a) deals. So
-its two-sided p-value is at least 2 / C(n_a + n_b, n_a). The signs of n pairs give at least 2 / 2ⁿ. A t-test can go
-lower, because the values show how far runs scatter. If a sample has no spread at all, they do not: the test would take
-as known that runs never differ, and could give 0 from two of them. Then its p-value is never below the least one of a
-permutation test (half of it, one-sided), and there is no interval. Kendall's p-value, an approximation by the normal
-distribution, has the same bound.
+No p-value is smaller than its method can support. A permutation test of n_a and n_b values has C(n_a + n_b, n_a) ways
+to deal them out. So its two-sided p-value is at least 2 / C(n_a + n_b, n_a). The signs of n pairs give at least 2 / 2ⁿ.
+A t-test can go lower, because the values show how far runs scatter. A sample without any spread does not show that. The
+t-test would then take it as known that runs never differ, and could give p = 0 from two runs. So for such a sample, its
+p-value is never below the smallest one of a permutation test (half of that, if one-sided), and there is no interval.
+Kendall's p-value, an approximation by the normal distribution, is always bounded in the same way.
 """
 
 import gc
@@ -37,7 +37,7 @@ AT_ONCE = 2**20  # values that permutations hold at a time: memory is bounded, t
 
 
 class Holm(NamedTuple):
-    """Holm's adjusted p-values and the factor each was multiplied by: two arrays in the order of the input."""
+    """Holm's adjusted p-values and the factor that each is multiplied by: two arrays in the order of the input."""
 
     adjusted: np.ndarray
     multiplier: np.ndarray
@@ -144,8 +144,8 @@ def holm(p_values: ArrayLike, family: int | None = None) -> Holm:
     """Holm's step-down correction (1979): it bounds the chance of any false alarm, under any dependence.
 
     NaN p-values stay NaN. `family` is the number of tests that were planned, where not all have a p-value yet: the
-    others count as 1. By default it is that of the p-values there are. The multiplier of a p-value is
-    family − (how many are smaller).
+    others count as 1. By default it is that of the p-values there are. The multiplier of a p-value is family − (how
+    many are smaller), or more if a smaller p-value holds it back.
     """
     p_values = np.asarray(p_values, dtype=float)
     tested = ~np.isnan(p_values)
@@ -156,7 +156,10 @@ def holm(p_values: ArrayLike, family: int | None = None) -> Holm:
         gc.freeze()  # statsmodels collects garbage at every correction: with all set aside that takes no time
         adjusted[tested] = multipletests(planned, method="holm")[1][: tested.sum()]
         gc.unfreeze()
-        multiplier[tested] = family + 1 - stats.rankdata(p_values[tested], method="min")
+        own, held = p_values[tested], adjusted[tested]
+        by_rank = family + 1 - stats.rankdata(own, method="min")
+        raised = np.divide(held, own, out=by_rank.astype(float), where=(own > 0) & (held < 1))
+        multiplier[tested] = np.maximum(by_rank, raised)
     return Holm(adjusted, multiplier)
 
 

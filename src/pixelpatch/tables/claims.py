@@ -1,10 +1,11 @@
 """What every write-up documents, and what our runs show of it: a row per claim, with the documented value as printed,
 our mean and standard deviation over n seeds, how far our mean is off, the documented value's rank among our seeds (1 is
 better than all of them), an interval, the p-value after Holm's correction over all numbers of the write-up, a verdict,
-and why if that is not plain. A loss is off in percent of what lies above the smallest possible loss. A claim is a
-number, a curve (shown at its last epoch), a property of a curve, or that one system is better than another. Of numbers
-and curves, the interval would hold one more run of ours at the study's confidence. Of a property, it is that of the
-share of runs that show it; of "better", that of the difference of the means. If a write-up prints a whole curve, a row
+and why if that is not plain. For a loss, "off" is in percent of the documented loss minus the smallest possible loss. A
+claim is a number, a curve (shown at its last epoch), a property of a curve, or that one system is better than another.
+For numbers and curves, the interval is a prediction interval for one more run of ours, at the study's confidence. For a
+property, it is the confidence interval of the share of runs that show it. For "better", it is that of the difference of
+the means. If a write-up prints a whole curve, a row
 of its own says whether its words agree with that.
 """
 

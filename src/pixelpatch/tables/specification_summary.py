@@ -1,9 +1,10 @@
 """At how many of its admissible points does a write-up reproduce? A row per specification curve: of its m points, how
 many are reached (every number reproduced), refuted (some number differs), undecided (more seeds would tell), not
-excluded (no number of seeds would tell, for runs scatter too widely or lie at the border) and not run. Of each number:
-at how many points it differs, of those that it was tested at. The author's own point is not among the m. "Reached by
-none" needs no correction for the number of points: it is false only if some point is right, and wrongly refuted. Out of
-sample are numbers of other runs than the first ones': how they stand at the points that the first ones leave.
+excluded (no number of seeds would tell, for runs scatter too widely or lie at the border) and not run. For each number:
+how often it differs, among the points where it was tested. The author's own point is not among the m. "Reached by none"
+needs no correction for the number of points: it is false only if some point is right, and that point was wrongly
+refuted. Some write-ups also have numbers that were measured on other runs than the first block of numbers. The column
+"Out of sample" shows how these stand at the points that are reached, undecided or not excluded by the first block.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
 """Do documented numbers reproduce at settings that their author may well have used? A row per admissible point (a
 combination of settings and a number of epochs) and documented number, with our mean and standard deviation over n
 seeds, of a curve at its last epoch; the interval that would hold one more run; the p-value after Holm's correction over
-the point's numbers, and the verdict by the rule of verdicts. A point is refuted where any number differs, reached where
-all are reproduced, undecided if more seeds would tell, and else not excluded. Seeds that diverged are left out, and
-said. The author's own point is not counted among the others.
+the point's numbers, and the verdict by the rule of verdicts. A point is refuted if any number differs, reached if all
+are reproduced, undecided if more seeds would tell, and otherwise not excluded. Seeds that diverged are left out, and
+their number is shown beside n. The author's own point is not counted among the others.
 """
 
 from collections.abc import Mapping
