@@ -45,7 +45,7 @@ test: setup .venv/browser/ready
 
 # What may go wrong around a study, at full counts: damaged files, full disks, hostile input, a cluster that fails.
 torture: setup
-	.venv/bin/python -m pytest tests/torture tests/slurm tests/test_scale.py tests/test_runs.py --thorough $(ARGS)
+	.venv/bin/python -m pytest tests/torture tests/slurm tests/test_scale.py --thorough $(ARGS)
 
 # A page on which the published models read digits, shuffled or drawn: http://127.0.0.1:7860
 demo: .venv/demo

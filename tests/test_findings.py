@@ -24,7 +24,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tables of a study in which everything ran from four seeds, but for one experiment and one seed."""
     folder = tmp_path_factory.mktemp("tables")
     seeds = {name: range(4) for name in STUDY["experiments"] if name != "pixel_transformer_pre_norm"}
-    write_tables(folder, STUDY, seeds | {"blog_cnn": [0, 1, 3]}, {"blog_budget-0.1-0.9": "The loss became nan at epoch 2, step 3 of 9"})
+    diverged = {"blog_budget-0.1-0.9": "The loss became nan at epoch 2, step 3 of 9"}
+    write_tables(folder, STUDY, seeds | {"blog_cnn": [0, 1, 3]}, diverged)
     return folder
 
 

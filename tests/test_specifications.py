@@ -251,6 +251,9 @@ def test_a_run_that_diverged_later_is_missing_and_refutes_nothing() -> None:
     of = table[table["experiment"] == "cnns-5"].drop_duplicates("epochs").set_index("epochs")
     assert of["standing"].to_dict() == {1: "too few seeds", 2: "refuted"}
     assert of["n_diverged"].to_dict() == {1: 0, 2: 10}
+    runs, curves, provenance = tables_of({}, **{"cnns-5": 10})
+    provenance["diverged"] = "The loss on the test images is nan"  # without an epoch: the last
+    pd.testing.assert_frame_equal(specify(made, runs, curves, provenance)[0], table)
 
 
 def test_a_point_that_seeds_cannot_settle_is_not_called_undecided() -> None:

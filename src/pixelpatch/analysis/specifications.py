@@ -198,7 +198,7 @@ class _Ours:
         self.study = study
         lost = provenance[provenance["diverged"].notna()]
         self._diverged = [
-            (name, int(re.search(r"at epoch (\d+)", reason)[1]))
+            (name, _epoch_of(reason, study["experiments"][name]["spec"]["training"]["epochs"]))
             for name, reason in zip(lost["experiment"], lost["diverged"], strict=True)
             if not study["experiments"][name]["narrowed"]
         ]
@@ -228,6 +228,12 @@ class _Ours:
             return self._final[experiment, metric]
         curve = self._curves[experiment, metric].loc[self._finished[experiment]]
         return (curve if "curve" in claim else curve[epochs]).to_numpy(float)
+
+
+def _epoch_of(reason: str, last: int) -> int:
+    """The epoch at which a run diverged. Of one that did so while it was tested, the record does not say: the last."""
+    found = re.search(r"at epoch (\d+)", reason)
+    return int(found[1]) if found else last
 
 
 def printed_ends(claim: dict, where: str) -> tuple[np.ndarray, np.ndarray]:
